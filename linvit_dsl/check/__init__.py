@@ -1,0 +1,1 @@
+"""From an AST to a checked graph: names, kinds, elaboration, constraints, limits."""

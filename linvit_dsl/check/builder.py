@@ -1,0 +1,156 @@
+"""Builds one `Graph` node by node: applies shape rules, hands out slots, keeps track of loops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from linvit_dsl.errors import Label, Span, SpecError, diagnose
+from linvit_dsl.graph.ir import (
+    Apply,
+    Call,
+    Carried,
+    Graph,
+    Initializer,
+    Node,
+    Repeat,
+    Slot,
+    Store,
+    TensorType,
+    Value,
+    Weight,
+)
+from linvit_dsl.ops import Attributes, Op
+
+
+class GraphBuilder:
+    """Collects the nodes of one block.
+
+    `statement` is the statement being elaborated; every node records it.
+    """
+
+    def __init__(self, span: Span) -> None:
+        self.statement = span
+        self._nodes: list[Node] = []
+        self._depth = 0
+        self._slots: dict[str, tuple[Span, int]] = {}
+
+    @property
+    def depth(self) -> int:
+        """How many loops are open."""
+        return self._depth
+
+    def slot(self, name: str, span: Span, *, labelled: bool) -> Slot:
+        """A fresh slot: `name`, or the next of `name` in a loop.
+
+        An unlabelled name that is taken gets a number; a label may be written once only.
+
+        Raises:
+            SpecError: E0206, the label is taken.
+        """
+        if not labelled:
+            base, number = name, 2
+            while name in self._slots and self._slots[name][0] != span:
+                name, number = f"{base}{number}", number + 1
+        first, count = self._slots.get(name, (span, 0))
+        if first != span or (count and not self._depth):
+            taken = Label(first, "first used here")
+            raise SpecError(diagnose("E0206", span, secondary=(taken,), label=name, name=name))
+        self._slots[name] = (span, count + 1)
+        return Slot(name, count if self._depth else None)
+
+    def apply(
+        self,
+        op: type[Op],
+        attributes: Attributes,
+        arguments: tuple[Value, ...],
+        *,
+        slot: Slot | None,
+        span: Span,
+        names: tuple[str, ...] = (),
+    ) -> tuple[Value, ...]:
+        """Apply an operator and return its results, called `names` if given.
+
+        Raises:
+            OpProblem: The operator does not fit the arguments.
+        """
+        types = op.types(attributes, tuple(value.type for value in arguments))
+        results = _values(types, span, names)
+        node = Apply(op, attributes, arguments, results, slot, span, self.statement)
+        self._nodes.append(node)
+        return results
+
+    def call(
+        self,
+        graph: Graph,
+        arguments: tuple[Value, ...],
+        *,
+        slot: Slot | None,
+        span: Span,
+        names: tuple[str, ...] = (),
+    ) -> tuple[Value, ...]:
+        """Call a specialised block and return its results, lists flattened."""
+        results = _values(tuple(value.type for value in graph.outputs), span, names)
+        self._nodes.append(Call(graph, arguments, results, slot, span, self.statement))
+        return results
+
+    def store(
+        self, name: str, type_: TensorType, initializer: Initializer, *, trained: bool, span: Span
+    ) -> Value:
+        """Declare a `param` or a `buffer`; its sizes are concrete."""
+        slot = self.slot(name, span, labelled=True)
+        weight = Weight(name, tuple(int(size) for size in type_.sizes), initializer)
+        value = Value(type_, span, name)
+        self._nodes.append(Store(slot, trained, weight, value, span, self.statement))
+        return value
+
+    @contextmanager
+    def unrolled(self) -> Iterator[None]:
+        """Within, slots are indexed, as in a list comprehension."""
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+
+    @contextmanager
+    def iteration(self) -> Iterator[list[Node]]:
+        """Collect the nodes of one iteration apart from the others."""
+        outer, self._nodes = self._nodes, []
+        with self.unrolled():
+            try:
+                yield self._nodes
+            finally:
+                self._nodes = outer
+
+    def repeat(
+        self, iterations: list[tuple[Node, ...]], carried: tuple[Carried, ...], span: Span
+    ) -> None:
+        """Add a loop whose iterations were collected."""
+        if iterations:
+            self._nodes.append(Repeat(tuple(iterations), carried, span, self.statement))
+
+    def finish(
+        self,
+        *,
+        name: str,
+        module: str,
+        kind: str,
+        intrinsic: bool,
+        statics: Mapping[str, Any],
+        inputs: tuple[Value, ...],
+        outputs: tuple[Value, ...],
+        span: Span,
+        doc: str = "",
+    ) -> Graph:
+        """The finished graph."""
+        nodes = tuple(self._nodes)
+        return Graph(name, module, kind, intrinsic, statics, inputs, outputs, nodes, span, doc)
+
+
+def _values(
+    types: tuple[TensorType, ...], span: Span, names: tuple[str, ...]
+) -> tuple[Value, ...]:
+    names = names if len(names) == len(types) else ("",) * len(types)
+    return tuple(Value(type_, span, name) for type_, name in zip(types, names, strict=True))

@@ -1,0 +1,62 @@
+"""Pieces of Python source text that know their precedence, so that parentheses are right by construction.
+
+Only validated names, `repr` of validated values and fixed text may enter a `Code`: nothing that a
+`.vit` author wrote reaches Python in any other way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ATOM, UNARY, PRODUCT, SUM = 9, 7, 5, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A Python expression and how tightly it binds."""
+
+    text: str
+    precedence: int = ATOM
+
+    def __str__(self) -> str:
+        return self.text
+
+    def at(self, precedence: int) -> str:
+        """The text, in parentheses if it binds less tightly than `precedence`."""
+        return self.text if self.precedence >= precedence else f"({self.text})"
+
+    def method(self, name: str, *arguments: object, **keywords: object) -> Code:
+        """`self.name(arguments)`."""
+        return Code(f"{self.at(ATOM)}.{name}({_join(arguments, keywords)})")
+
+
+def call(function: str, *arguments: object, **keywords: object) -> Code:
+    """`function(arguments)`: `Code` arguments enter as they are, all others by `repr`."""
+    return Code(f"{function}({_join(arguments, keywords)})")
+
+
+def binary(operator: str, left: Code, right: Code) -> Code:
+    """`left operator right` for one of + - * /."""
+    precedence = SUM if operator in "+-" else PRODUCT
+    return Code(f"{left.at(precedence)} {operator} {right.at(precedence + 1)}", precedence)
+
+
+def literal(value: object) -> Code:
+    """A number, boolean, string or tuple of them."""
+    text = repr(value)
+    return Code(text, UNARY if text.startswith("-") else ATOM)
+
+
+def tuple_of(items: tuple[Code, ...] | list[Code]) -> Code:
+    """`(a, b)`, and `(a,)` for one."""
+    return Code(f"({', '.join(map(str, items))}{',' if len(items) == 1 else ''})")
+
+
+def _join(arguments: tuple[object, ...], keywords: dict[str, object]) -> str:
+    parts = [_argument(value) for value in arguments]
+    parts += [f"{name}={_argument(value)}" for name, value in keywords.items()]
+    return ", ".join(parts)
+
+
+def _argument(value: object) -> str:
+    return value.text if isinstance(value, Code) else repr(value)
