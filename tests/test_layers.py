@@ -80,7 +80,7 @@ def test_imports_point_downward(copy: Path) -> None:
         (
             "runtime/linvit_runtime/kernels/planted.py",
             "import linvit_dsl.errors",
-            "Kernels know nothing",
+            "Kernels and data know nothing",
         ),
     ],
 )

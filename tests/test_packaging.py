@@ -92,7 +92,6 @@ def clean_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python
 
 
-@pytest.mark.slow
 def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     expected = shipped_files().keys()
@@ -101,7 +100,6 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     assert not sorted(names - expected)
 
 
-@pytest.mark.slow
 def test_the_wheel_holds_the_files_read_at_run_time(wheel: Path) -> None:
     names = "\n".join(zipfile.ZipFile(wheel).namelist())
     for pattern in (
@@ -115,7 +113,6 @@ def test_the_wheel_holds_the_files_read_at_run_time(wheel: Path) -> None:
         assert re.search(f"^{pattern}$", names, re.MULTILINE), f"no {pattern} in\n{names}"
 
 
-@pytest.mark.slow
 def test_the_installed_package_is_the_wheels(clean_python: Path, tmp_path: Path) -> None:
     program = (
         "import linvit_dsl, linvit_codegen, linvit_runtime\n"
@@ -128,7 +125,6 @@ def test_the_installed_package_is_the_wheels(clean_python: Path, tmp_path: Path)
     assert generic_names == ""
 
 
-@pytest.mark.slow
 def test_a_shipped_spec_compiles_from_an_empty_folder(clean_python: Path, tmp_path: Path) -> None:
     linvit = clean_python.with_name("linvit")
     run(linvit, "compile", "ripplevit", "-o", "generated.py", cwd=tmp_path)
@@ -192,3 +188,13 @@ def test_the_lock_is_hashed_and_names_no_place() -> None:
     for block in re.split(r"\n(?=\w)", text):
         if "==" in block.splitlines()[0]:
             assert "--hash=sha256:" in block, block
+
+
+@pytest.mark.parametrize("arguments", [[], ["deploy"]])
+def test_dev_explains_itself_and_sets_nothing_up(tmp_path: Path, arguments: list[str]) -> None:
+    shutil.copy(ROOT / "dev", tmp_path)
+    command = ["/bin/sh", tmp_path / "dev", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "usage: ./dev VERB" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["dev"]
