@@ -1,0 +1,131 @@
+"""`linear_attention`: what a generated module calls. Checks, casts, and differentiation.
+
+Legend: B batch, N queries, L keys, H heads, D head width of q and k, E of v, F features per head.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from linvit_runtime.kernels.feature_maps import feature_map_named
+from linvit_runtime.kernels.library import (
+    linear_attention_backward_op,
+    linear_attention_op,
+    linear_attention_train_op,
+)
+
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def linear_attention(
+    q: Tensor, k: Tensor, v: Tensor, feature_map: str = "split_relu", eps: float = 1e-6
+) -> Tensor:
+    """Attend in time linear in the number of tokens, every query to every key.
+
+    Per batch element and head, with S = sum_j phi(k_j) v_j^T and z = sum_j phi(k_j)::
+
+        out_i = S^T phi(q_i) / (phi(q_i).z + eps)
+
+    Everything between input and output is float32 (float64 for float64 inputs), under autocast
+    too. The result does not depend on the other elements of the batch and is the same on every
+    run. A query whose features are all zero gives zero.
+
+    Cost: B H (L + N) F E multiply-accumulates forward, twice that backward, with F = 2D for
+    split_relu and D for the other maps. Saved for backward: q, k, v, and B H F (E + 1) numbers.
+
+    Args:
+        q: Queries `[B, N, H, D]`. Views are read in place, such as slices of a `[B, N, 3, H, D]`
+            buffer or transposes of `[B, H, N, D]`.
+        k: Keys `[B, L, H, D]`.
+        v: Values `[B, L, H, E]`.
+        feature_map: One of `FEATURE_MAPS`.
+        eps: Added to the denominator; at least 0. With 0, a query without features gives NaN.
+
+    Returns:
+        `[B, N, H*E]`, contiguous, in the inputs' dtype (the autocast dtype under autocast).
+
+    Raises:
+        ValueError: The inputs do not fit together, or the feature map or eps is not one.
+    """
+    feature_map_named(feature_map)
+    if not 0 <= eps < math.inf:
+        raise ValueError(f"linear_attention: eps is {eps}; it must be finite and at least 0")
+    q, k, v = _autocast(q, k, v)
+    _check(q, k, v)
+    if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
+        return _LinearAttention.apply(q, k, v, feature_map, eps)
+    return linear_attention_op(q, k, v, feature_map, eps)
+
+
+class _LinearAttention(torch.autograd.Function):
+    """The closed-form gradient; saves q, k, v, S and z only."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, feature_map: str, eps: float
+    ) -> Tensor:
+        out, S, z = linear_attention_train_op(q, k, v, feature_map, eps)
+        ctx.save_for_backward(q, k, v, S, z)
+        ctx.options = feature_map, eps
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
+        # Grad mode is on here only under create_graph=True. `once_differentiable` would let the
+        # second-order term vanish silently whenever grad_out is a constant.
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            raise RuntimeError(
+                "linear_attention has no second derivative: differentiate without create_graph=True"
+            )
+        gradients = linear_attention_backward_op(grad_out, *ctx.saved_tensors, *ctx.options)
+        return (*gradients, None, None)
+
+
+def _autocast(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Convert to the autocast dtype where autocast is on; float64 is exempt, as in torch."""
+    device_type = q.device.type
+    if not torch.amp.is_autocast_available(device_type):  # the meta device has no autocast
+        return q, k, v
+    if not torch.is_autocast_enabled(device_type) or q.dtype == torch.float64:
+        return q, k, v
+    dtype = torch.get_autocast_dtype(device_type)
+    return q.to(dtype), k.to(dtype), v.to(dtype)
+
+
+def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
+    """Raise ValueError, naming both sides, unless q, k and v fit together."""
+    for name, tensor in (("q", q), ("k", k), ("v", v)):
+        if tensor.dim() != 4:
+            raise ValueError(
+                f"linear_attention: {name} has shape {list(tensor.shape)}; "
+                "it must have four axes [batch, tokens, heads, width]"
+            )
+    if q.dtype not in _DTYPES:
+        raise ValueError(f"linear_attention: q is {q.dtype}; it must be a floating-point dtype")
+    for name, tensor in (("k", k), ("v", v)):
+        if tensor.dtype != q.dtype:
+            raise ValueError(
+                f"linear_attention: q is {q.dtype} and {name} is {tensor.dtype}; convert one"
+            )
+        if tensor.device != q.device:
+            raise ValueError(
+                f"linear_attention: q is on {q.device} and {name} is on {tensor.device}; move one"
+            )
+    _check_same("batch size", 0, ("q", q), ("k", k))
+    _check_same("batch size", 0, ("q", q), ("v", v))
+    _check_same("number of heads", 2, ("q", q), ("k", k))
+    _check_same("number of heads", 2, ("q", q), ("v", v))
+    _check_same("head width", 3, ("q", q), ("k", k))
+    _check_same("number of tokens", 1, ("k", k), ("v", v))
+
+
+def _check_same(what: str, axis: int, left: tuple[str, Tensor], right: tuple[str, Tensor]) -> None:
+    (left_name, left_tensor), (right_name, right_tensor) = left, right
+    if left_tensor.shape[axis] != right_tensor.shape[axis]:
+        raise ValueError(
+            f"linear_attention: {left_name} is {list(left_tensor.shape)} and {right_name} is "
+            f"{list(right_tensor.shape)}: the {what} (axis {axis}) must agree, "
+            f"but {left_tensor.shape[axis]} != {right_tensor.shape[axis]}"
+        )
