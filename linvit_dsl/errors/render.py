@@ -1,0 +1,117 @@
+"""Diagnostics as a person reads them, as one line each, and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from linvit_dsl.errors.diagnostic import Diagnostic, Label
+from linvit_dsl.errors.snippet import Canvas, printable, snippet
+
+_RESET = "\x1b[0m"
+_STYLES = {
+    "error": "\x1b[1;31m",
+    "warning": "\x1b[1;33m",
+    "secondary": "\x1b[1;34m",
+    "gutter": "\x1b[1;34m",
+    "strong": "\x1b[1m",
+}
+
+
+def render(diagnostic: Diagnostic, *, colour: bool = False) -> str:
+    """The diagnostic with an excerpt of the text, in the layout of rustc, without a final newline.
+
+    Secondary labels are shown in place; those in other files follow under `:::`.
+    """
+    paint = _paint if colour else _plain
+    severity = diagnostic.severity
+    head = paint(f"{severity}[{diagnostic.code}]", severity)
+    lines = [head + paint(f": {printable(diagnostic.message)}", "strong")]
+    groups = _by_source(diagnostic)
+    excerpts = [snippet(group) for group in groups]
+    numbers = [len(number) for excerpt in excerpts for number, _ in excerpt if number.isdigit()]
+    gutter = max(numbers, default=1)
+    bar = paint(" " * gutter + " |", "gutter")
+    for group, excerpt in zip(groups, excerpts, strict=True):
+        arrow = "-->" if group is groups[0] else ":::"
+        lines.append(paint(" " * gutter + arrow, "gutter") + f" {group[0][0].span}")
+        lines.append(bar)
+        for number, canvas in excerpt:
+            edge = number if number == "..." else f"{number:>{gutter}} |"
+            lines.append(_join(paint(edge, "gutter"), canvas, severity, colour))
+    remarks = [("", note) for note in diagnostic.notes] + [("help: ", h) for h in diagnostic.helps]
+    if remarks:
+        lines.append(bar)
+    for kind, text in remarks:
+        first, *rest = text.splitlines() or [""]
+        sign = paint(" " * gutter + " =", "gutter")
+        lines.append(f"{sign} {paint(kind, 'strong')}{printable(first)}")
+        indent = " " * (gutter + 3 + len(kind))
+        lines += [indent + printable(line) for line in rest]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def render_all(diagnostics: Iterable[Diagnostic], *, colour: bool = False) -> str:
+    """All of them, a blank line between, and the count at the end; "" if there are none."""
+    found = tuple(diagnostics)
+    if not found:
+        return ""
+    return "\n\n".join([*(render(d, colour=colour) for d in found), summary(found)])
+
+
+def concise(diagnostic: Diagnostic) -> str:
+    """One line: `specs/my.vit:3:11: error[E0301]: `d` = 384 cannot be split into 7 heads`."""
+    kind = f"{diagnostic.severity}[{diagnostic.code}]"
+    return f"{diagnostic.primary.span}: {kind}: {printable(diagnostic.message)}"
+
+
+def summary(diagnostics: Iterable[Diagnostic]) -> str:
+    """How many of each severity: `2 errors, 1 warning`, or `no problems`."""
+    found = tuple(diagnostics)
+    parts: list[str] = []
+    for severity in ("error", "warning"):
+        count = sum(diagnostic.severity == severity for diagnostic in found)
+        if count:
+            parts.append(f"{count} {severity}{'s' if count > 1 else ''}")
+    return ", ".join(parts) or "no problems"
+
+
+def to_json(diagnostic: Diagnostic) -> dict[str, str | int | list[str]]:
+    """What tools read: lines and columns count from 1, the end is just past the last character."""
+    span = diagnostic.primary.span
+    return {
+        "code": diagnostic.code,
+        "severity": diagnostic.severity,
+        "message": diagnostic.message,
+        "file": span.source.name,
+        "line": span.line,
+        "column": span.column,
+        "end_line": span.end_line,
+        "end_column": span.end_column,
+        "notes": list(diagnostic.notes),
+        "helps": list(diagnostic.helps),
+    }
+
+
+def _by_source(diagnostic: Diagnostic) -> list[tuple[tuple[Label, str], ...]]:
+    """The labels with their styles, grouped by source, that of the primary one first."""
+    labels = [(diagnostic.primary, "primary")]
+    labels += [(label, "secondary") for label in diagnostic.secondary]
+    sources = dict.fromkeys(label.span.source for label, _ in labels)
+    return [tuple(pair for pair in labels if pair[0].span.source is source) for source in sources]
+
+
+def _join(edge: str, canvas: Canvas, severity: str, colour: bool) -> str:
+    paint = _paint if colour else _plain
+    pieces = [
+        paint(text, severity if style == "primary" else style) for text, style in canvas.runs()
+    ]
+    return f"{edge} {''.join(pieces)}" if pieces else edge
+
+
+def _plain(text: str, style: str) -> str:
+    return text
+
+
+def _paint(text: str, style: str) -> str:
+    code = _STYLES.get(style)
+    return f"{code}{text}{_RESET}" if code and text else text
