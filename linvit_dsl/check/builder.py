@@ -34,6 +34,7 @@ class GraphBuilder:
         self.statement = span
         self._nodes: list[Node] = []
         self._depth = 0
+        self._shared = False
         self._slots: dict[str, tuple[Span, int]] = {}
 
     @property
@@ -41,10 +42,13 @@ class GraphBuilder:
         """How many loops are open."""
         return self._depth
 
-    def slot(self, name: str, span: Span, *, labelled: bool) -> Slot:
+    def slot(
+        self, name: str, span: Span, *, labelled: bool, indexed: bool | None = None
+    ) -> Slot:
         """A fresh slot: `name`, or the next of `name` in a loop.
 
-        An unlabelled name that is taken gets a number; a label may be written once only.
+        An unlabelled name that is taken gets a number; a label may be written once only. `indexed`
+        overrides whether a loop is open, for a layer bound outside the loop that applies it.
 
         Raises:
             SpecError: E0206, the label is taken.
@@ -53,12 +57,15 @@ class GraphBuilder:
             base, number = name, 2
             while name in self._slots and self._slots[name][0] != span:
                 name, number = f"{base}{number}", number + 1
+        indexed = self._depth > 0 if indexed is None else indexed
         first, count = self._slots.get(name, (span, 0))
-        if first != span or (count and not self._depth):
+        if self._shared and first == span and count:
+            return Slot(name, count - 1 if indexed else None)
+        if first != span or (count and not indexed):
             taken = Label(first, "first used here")
-            raise SpecError(diagnose("E0206", span, secondary=(taken,), label=name, name=name))
+            raise SpecError(diagnose("E0206", span, secondary=(taken,), name=name))
         self._slots[name] = (span, count + 1)
-        return Slot(name, count if self._depth else None)
+        return Slot(name, count if indexed else None)
 
     def apply(
         self,
@@ -69,13 +76,16 @@ class GraphBuilder:
         slot: Slot | None,
         span: Span,
         names: tuple[str, ...] = (),
+        types: tuple[TensorType, ...] | None = None,
     ) -> tuple[Value, ...]:
         """Apply an operator and return its results, called `names` if given.
+
+        `types` are those of the results, when the caller has worked them out already.
 
         Raises:
             OpProblem: The operator does not fit the arguments.
         """
-        types = op.types(attributes, tuple(value.type for value in arguments))
+        types = types or op.types(attributes, tuple(value.type for value in arguments))
         results = _values(types, span, names)
         node = Apply(op, attributes, arguments, results, slot, span, self.statement)
         self._nodes.append(node)
@@ -115,14 +125,19 @@ class GraphBuilder:
             self._depth -= 1
 
     @contextmanager
-    def iteration(self) -> Iterator[list[Node]]:
-        """Collect the nodes of one iteration apart from the others."""
+    def iteration(self, *, shared: bool = False) -> Iterator[list[Node]]:
+        """Collect the nodes of one iteration apart from the others.
+
+        With `shared`, every iteration gets the slots of the first: one set of weights.
+        """
         outer, self._nodes = self._nodes, []
-        with self.unrolled():
-            try:
-                yield self._nodes
-            finally:
-                self._nodes = outer
+        was_shared, self._shared = self._shared, self._shared or shared
+        self._depth += 0 if shared else 1
+        try:
+            yield self._nodes
+        finally:
+            self._depth -= 0 if shared else 1
+            self._nodes, self._shared = outer, was_shared
 
     def repeat(
         self, iterations: list[tuple[Node, ...]], carried: tuple[Carried, ...], span: Span

@@ -1,0 +1,175 @@
+"""Static arithmetic: exact rationals, the symbolic batch, and floats only where a root forces them."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+from linvit_dsl.check.values import Division, Number, Quantity, Result, kind_of, show_number
+from linvit_dsl.errors import Diagnostic, Span, SpecError, diagnose
+from linvit_dsl.graph.ir import Origin
+from linvit_dsl.graph.size import Poly, simplify
+from linvit_dsl.syntax import ast
+
+LARGEST = 10**12
+"""No static number may exceed it: catches runaway powers before they cost time."""
+LARGEST_EXPONENT = 64
+
+
+def calculate(expression: ast.Binary, left: Number, right: Number) -> Number:
+    """`left operator right` for one of + - * / // % ^.
+
+    Raises:
+        SpecError: E0309, not defined for these numbers, or out of range.
+    """
+    value = _value(expression, left.value, right.value)
+    if not isinstance(value, Poly) and abs(value) > LARGEST:
+        raise SpecError(_undefined(expression, left, right, "the result is beyond 10^12"))
+    operands = (left.origin, right.origin)
+    origin = Origin("", show_number(value), "", expression.span, operands)
+    number = Number(value, origin)
+    if number.whole:
+        return number
+    division = left.division or right.division
+    if expression.operator == "/" and left.whole and right.whole:
+        division = Division(expression, left, right)
+    return Number(value, origin, division)
+
+
+def negative(expression: ast.Unary, operand: Number) -> Number:
+    """`-operand`."""
+    value = -operand.value
+    origin = Origin("", show_number(value), "", expression.span, (operand.origin,))
+    return Number(value, origin, operand.division)
+
+
+def undefined(expression: ast.Binary, left: Result, right: Result) -> Diagnostic:
+    """E0309: the operator has no meaning for these values."""
+    return diagnose(
+        "E0309",
+        expression.span,
+        operator=expression.operator,
+        left=kind_of(left),
+        right=kind_of(right),
+    )
+
+
+def _value(expression: ast.Binary, a: Quantity, b: Quantity) -> Quantity:
+    match expression.operator:
+        case "+":
+            result = _promote(a, b)[0] + _promote(a, b)[1]
+        case "-":
+            result = _promote(a, b)[0] - _promote(a, b)[1]
+        case "*":
+            result = _promote(a, b)[0] * _promote(a, b)[1]
+        case "/":
+            result = _quotient(expression, a, b)
+        case "^":
+            result = _power(expression, a, b)
+        case _:
+            result = _floor(expression, a, b)
+    return result if isinstance(result, float) else simplify(result)
+
+
+def _promote(a: Quantity, b: Quantity) -> tuple[Quantity, Quantity]:
+    """Both as floats if one is; a polynomial beside an exact number stays exact."""
+    if isinstance(a, float) or isinstance(b, float):
+        if isinstance(a, Poly) or isinstance(b, Poly):
+            return (Poly.of(_exact(a)), Poly.of(_exact(b)))
+        return float(a), float(b)
+    return a, b
+
+
+def _exact(value: Quantity) -> Fraction | Poly:
+    return value if isinstance(value, Poly) else Fraction(value)
+
+
+def _quotient(expression: ast.Binary, a: Quantity, b: Quantity) -> Quantity:
+    if b == 0:
+        raise SpecError(_refused(expression, a, b, "division by zero"))
+    if isinstance(a, float) or isinstance(b, float):
+        left, right = _promote(a, b)
+        if isinstance(left, float) and isinstance(right, float):
+            return left / right
+    quotient = Poly.of(_exact(a)).exact_div(_exact(b))
+    if quotient is None:
+        raise SpecError(_refused(expression, a, b, "the batch does not cancel"))
+    return quotient
+
+
+def _power(expression: ast.Binary, a: Quantity, b: Quantity) -> Quantity:
+    if isinstance(b, Poly) or abs(b) > LARGEST_EXPONENT:
+        raise SpecError(_refused(expression, a, b, f"an exponent is a number up to {LARGEST_EXPONENT}"))
+    if isinstance(a, Poly):
+        if isinstance(b, float) or b < 0 or Fraction(b).denominator != 1:
+            raise SpecError(_refused(expression, a, b, "the batch has whole powers only"))
+        return a ** int(b)
+    if isinstance(b, float) or Fraction(b).denominator != 1:
+        if a < 0:
+            raise SpecError(_refused(expression, a, b, "the root of a negative number"))
+        return float(a) ** float(b)
+    if a == 0 and b < 0:
+        raise SpecError(_refused(expression, a, b, "division by zero"))
+    return a ** int(b) if isinstance(a, float) else Fraction(a) ** int(b)
+
+
+def _floor(expression: ast.Binary, a: Quantity, b: Quantity) -> Quantity:
+    """`//` and `%`."""
+    if b == 0:
+        raise SpecError(_refused(expression, a, b, "division by zero"))
+    if isinstance(a, Poly) or isinstance(b, Poly):
+        quotient = Poly.of(_exact(a)).exact_div(_exact(b))
+        if quotient is None or not quotient.integral:
+            raise SpecError(_refused(expression, a, b, "the batch is not known"))
+        return quotient if expression.operator == "//" else 0
+    return math.floor(a / b) if expression.operator == "//" else a % b
+
+
+def _undefined(expression: ast.Binary, left: Number, right: Number, why: str) -> Diagnostic:
+    return _refused(expression, left.value, right.value, why)
+
+
+def _refused(expression: ast.Binary, a: Quantity, b: Quantity, why: str) -> Diagnostic:
+    label = f"{show_number(a)} {expression.operator} {show_number(b)}: {why}"
+    return diagnose(
+        "E0309",
+        expression.span,
+        label,
+        operator=expression.operator,
+        left=show_number(a),
+        right=show_number(b),
+    )
+
+
+def compare(expression: ast.Binary, left: Number, right: Number) -> bool:
+    """`left operator right` for one of == != <= >= < >.
+
+    Raises:
+        SpecError: E0309, an order that depends on the batch.
+    """
+    a, b = left.value, right.value
+    if expression.operator in ("==", "!="):
+        return (a == b) == (expression.operator == "==")
+    if isinstance(a, Poly) or isinstance(b, Poly):
+        raise SpecError(_refused(expression, a, b, "depends on the batch"))
+    match expression.operator:
+        case "<=":
+            return a <= b
+        case ">=":
+            return a >= b
+        case "<":
+            return a < b
+        case _:
+            return a > b
+
+
+def whole(number: Number, span: Span) -> int:
+    """The number as an `int`, for counts and indices.
+
+    Raises:
+        SpecError: E0301, it is not whole, or it is the batch.
+    """
+    if number.whole and not isinstance(number.value, Poly):
+        return int(number.value)
+    message = f"{span.text} = {number} is not a whole number"
+    raise SpecError(diagnose("E0301", span, message=message))

@@ -1,0 +1,259 @@
+"""Gives static arguments to blocks and operators: by position, by name, as offers, by inference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from linvit_dsl.check.dimensions import as_dimension
+from linvit_dsl.check.provenance import named, quote
+from linvit_dsl.check.values import (
+    BlockValue,
+    Initializer,
+    ModuleValue,
+    Number,
+    OperatorValue,
+    Result,
+    Static,
+    Value,
+    kind_of,
+    show,
+)
+from linvit_dsl.errors import Fix, Label, Span, SpecError, diagnose
+from linvit_dsl.errors.suggest import nearest
+from linvit_dsl.graph.size import Poly
+from linvit_dsl.syntax import ast
+
+if TYPE_CHECKING:
+    from linvit_dsl.check.expressions import Expressions
+
+Given = tuple[Result, Span]
+"""A static argument and where it is written."""
+
+
+def bind_operator(
+    target: OperatorValue, positional: list[Given], named_: dict[str, Given], span: Span
+) -> OperatorValue:
+    """An operator with more static arguments; unknown names go to its pattern axes if it has any.
+
+    Raises:
+        SpecError: E0311 too many, E0312 unknown.
+    """
+    fields = [name for name in target.op.Attributes.model_fields if name != "axes"]
+    free = [name for name in fields if name not in target.statics]
+    if len(positional) > len(free):
+        raise SpecError(
+            diagnose("E0311", span, name=target.name, expected=len(fields), given=len(positional))
+        )
+    statics = dict(target.statics)
+    for name, (value, _) in zip(free, positional, strict=False):
+        statics[name] = _static(value, span)
+    takes_axes = "axes" in target.op.Attributes.model_fields
+    for name, (value, place) in named_.items():
+        if name not in fields and not takes_axes:
+            raise _unknown(target.name, name, fields, place)
+        statics[name] = _static(value, place)
+    return replace(target, statics=statics)
+
+
+def bind_block(
+    target: BlockValue,
+    positional: list[Given],
+    named_: dict[str, Given],
+    expression: ast.Statics,
+) -> BlockValue:
+    """A block with more static arguments.
+
+    Raises:
+        SpecError: E0311 too many, E0312 unknown.
+    """
+    own = [static.name.name for static in target.declaration.statics]
+    free = [name for name in own if name not in target.statics]
+    if len(positional) > len(free):
+        raise SpecError(
+            diagnose(
+                "E0311", expression.span, name=target.name, expected=len(own), given=len(positional)
+            )
+        )
+    statics = dict(target.statics)
+    for name, (value, place) in zip(free, positional, strict=False):
+        how = f"from {quote(expression.span.text)}"
+        statics[name] = given(_static(value, place), name, how, place)
+    legal = accepts(target)
+    for name, (value, place) in named_.items():
+        if name not in legal:
+            raise _unknown(target.name, name, legal, place)
+        statics[name] = given(_static(value, place), name, f"from {quote(place.text)}", place)
+    return replace(target, statics=statics)
+
+
+def offer(
+    target: BlockValue, positional: list[Given], named_: dict[str, Given], span: Span
+) -> BlockValue:
+    """Static arguments for a block that came through a parameter: it takes those that it declares
+    and has not been given.
+
+    Raises:
+        SpecError: E0314, offered by position.
+    """
+    if positional:
+        raise SpecError(diagnose("E0314", span, name=target.parameter))
+    legal = accepts(target)
+    statics = dict(target.statics)
+    for name, (value, place) in named_.items():
+        if name in legal and name not in statics:
+            statics[name] = given(_static(value, place), name, f"from {quote(place.text)}", place)
+    return replace(target, statics=statics, offered=(*target.offered, *named_))
+
+
+def accepts(block: BlockValue) -> tuple[str, ...]:
+    """Names of the static parameters that a block takes; an alias also takes those of its block."""
+    own = tuple(static.name.name for static in block.declaration.statics)
+    if isinstance(block.declaration, ast.Block):
+        return own
+    head: ast.Expression = block.declaration.value
+    while isinstance(head, ast.Statics | ast.Labelled):
+        head = head.target
+    inner: object = None
+    if isinstance(head, ast.Name):
+        inner = block.module.names.get(head.name)
+    elif isinstance(head, ast.Member) and isinstance(head.target, ast.Name):
+        holder = block.module.names.get(head.target.name)
+        if isinstance(holder, ModuleValue):
+            inner = holder.module.names.get(head.name.name)
+    return own + accepts(inner) if isinstance(inner, BlockValue) else own
+
+
+def given(value: Static, name: str, how: str, place: Span) -> Static:
+    """The same value; a number, alone or in a list, remembers the parameter that it was given to."""
+    if isinstance(value, Number):
+        sources = (value.origin,) if value.origin.name else value.origin.operands
+        return replace(value, origin=named(name, value, how, place, *sources))
+    return value
+
+
+def bind_statics(
+    scope: Expressions,
+    parameters: Iterable[ast.StaticParameter],
+    statics: dict[str, Static],
+    block: BlockValue,
+    place: Span,
+) -> None:
+    """Give every static parameter its value in `scope`: given, inferred from a shape, or default.
+
+    Raises:
+        SpecError: E0313 none of them, E0303 given and inferred differ, E0310 wrong kind, E0301 and
+            E0302 not a size.
+    """
+    for parameter in parameters:
+        name = parameter.name.name
+        inferred = scope.names.get(name)
+        if name in statics:
+            value = statics[name]
+        elif isinstance(inferred, Number):
+            continue
+        elif parameter.default is not None:
+            value = _default(scope, parameter, block)
+        else:
+            offers = f"offered here: {', '.join(block.offered)}"
+            raise SpecError(
+                diagnose(
+                    "E0313",
+                    place,
+                    secondary=(Label(parameter.span, "declared here"),),
+                    notes=(offers,) if block.offered else (),
+                    helps=(f"give it: `{block.name}[{name} = ...]`",),
+                    name=name,
+                    block=block.name,
+                )
+            )
+        value = of_kind(parameter, value, place)
+        if isinstance(inferred, Number) and isinstance(value, Number):
+            if inferred.value != value.value:
+                raise SpecError(
+                    diagnose("E0303", place, name=name, first=inferred, second=value)
+                )
+        scope.names[name] = value
+
+
+def _default(scope: Expressions, parameter: ast.StaticParameter, block: BlockValue) -> Static:
+    expression = parameter.default
+    if expression is None:
+        raise TypeError(parameter)
+    value = _static(scope.evaluate(expression), expression.span)
+    how = f"default of `{block.name}`"
+    return given(value, parameter.name.name, how, parameter.span)
+
+
+def of_kind(parameter: ast.StaticParameter, value: Static, place: Span) -> Static:
+    """The value if it is of the declared kind; a block remembers the parameter that it came through.
+
+    Raises:
+        SpecError: E0310, or E0301 and E0302 for sizes.
+    """
+    name, kind = parameter.name.name, parameter.type
+    if not _is_kind(kind, value):
+        told = f"{kind_of(value)}, {show(value)}" if not isinstance(value, bool) else show(value)
+        declared = Label(parameter.span, "declared here")
+        article = kind.span.text
+        raise SpecError(
+            diagnose("E0310", place, secondary=(declared,), name=name, kind=article, value=told)
+        )
+    if kind.name == "dim" and isinstance(value, Number):
+        return as_dimension(value, value.origin.span, name)
+    if isinstance(value, BlockValue | OperatorValue):
+        return replace(value, parameter=name)
+    return value
+
+
+def _is_kind(kind: ast.StaticKind, value: Static | Value) -> bool:
+    match kind.name:
+        case "dim" | "real":
+            return isinstance(value, Number)
+        case "int":
+            return isinstance(value, Number) and value.whole
+        case "prob":
+            return (
+                isinstance(value, Number)
+                and not isinstance(value.value, Poly)
+                and 0 <= value.value <= 1
+            )
+        case "bool":
+            return isinstance(value, bool)
+        case "text":
+            return isinstance(value, str)
+        case "block":
+            return isinstance(value, BlockValue | OperatorValue)
+        case "init":
+            return isinstance(value, Initializer)
+        case "list":
+            element = kind.element
+            return isinstance(value, tuple) and (
+                element is None or all(_is_kind(element, item) for item in value)
+            )
+        case _:
+            return False
+
+
+def _static(value: Result, place: Span) -> Static:
+    if isinstance(value, Value):
+        raise SpecError(
+            diagnose("E0310", place, name=place.text, kind="static argument", value="a tensor")
+        )
+    return value
+
+
+def _unknown(owner: str, name: str, legal: Iterable[str], place: Span) -> SpecError:
+    near = nearest(name, legal)
+    key = Span(place.source, place.start, place.start + len(name))
+    return SpecError(
+        diagnose(
+            "E0312",
+            key,
+            helps=(f"did you mean `{near}`?" if near else f"it has: {', '.join(legal)}",),
+            fixes=(Fix(key, near, f"replace by `{near}`"),) if near else (),
+            block=owner,
+            name=name,
+        )
+    )

@@ -1,0 +1,427 @@
+"""Elaboration: a model with its static arguments becomes a typed graph, or a list of errors.
+
+Takes: a program whose names are resolved, a model, overrides. Gives: a `Model` with its graph.
+Non-goals: optimising, and anything that needs torch.
+Errors: E03xx, E04xx and E07xx, each with the chain of origins and the path of blocks.
+
+Every application of a block is specialised for its static arguments and the shapes of its tensors,
+once per combination. A statement that fails is reported, and binds its names to `UNKNOWN`, whose use
+stays silent, so that one mistake gives one error and the rest of the block is still checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from linvit_dsl.check.binding import bind_block, bind_statics
+from linvit_dsl.check.body import Body
+from linvit_dsl.check.builder import GraphBuilder
+from linvit_dsl.check.expressions import Expressions, Poisoned
+from linvit_dsl.check.operators import shared_slot
+from linvit_dsl.check.program import Module, Program
+from linvit_dsl.check.provenance import Frame, named, path
+from linvit_dsl.check.shapes import ShapeMatch, declared_type
+from linvit_dsl.check.values import (
+    UNKNOWN,
+    BlockValue,
+    Number,
+    Result,
+    Static,
+    Unknown,
+    key_of,
+    printable,
+)
+from linvit_dsl.errors import Diagnostic, Source, Span, SpecError, diagnose
+from linvit_dsl.errors.suggest import nearest
+from linvit_dsl.graph import limits
+from linvit_dsl.graph.ir import Call, Graph, Slot, Store, Value
+from linvit_dsl.graph.size import Poly
+from linvit_dsl.syntax import ast, parse_literal
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """An elaborated model. `warnings` are its W diagnostics."""
+
+    name: str
+    graph: Graph
+    program: Program
+    warnings: tuple[Diagnostic, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Specialised:
+    """A block's graph and the structure of its results (a tensor, or a list of tensors, each)."""
+
+    graph: Graph
+    results: tuple[Value | tuple[Value, ...], ...]
+    nodes: int
+
+
+class Elaborator:
+    """Specialises blocks, collects findings. One per program and question."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.flagged = program.flagged
+        self.frames: list[Frame] = []
+        self._found: dict[tuple[str, str, int, int], Diagnostic] = {}
+        self._cache: dict[object, Specialised | None] = {}
+        self._constants: dict[tuple[int, str], Static | Unknown | None] = {}
+
+    @property
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        """What was found, each once, in the order found."""
+        return tuple(self._found.values())
+
+    @property
+    def failed(self) -> bool:
+        """Whether any of it is an error."""
+        return any(found.severity == "error" for found in self._found.values())
+
+    def report(self, *diagnostics: Diagnostic) -> None:
+        """Record findings; each gets the path of blocks that led to it."""
+        for found in diagnostics:
+            where = found.primary.span
+            key = (found.code, where.source.name, where.start, where.end)
+            extended = replace(found, notes=(*found.notes, *path(self.frames)))
+            self._found.setdefault(key, extended)
+
+    def module_value(self, module: Module, name: str) -> Static | Unknown | None:
+        """What the top level of a file calls `name`; constants are evaluated when first used."""
+        if name in module.names:
+            return module.names[name]
+        if name not in module.constants:
+            return None
+        key = (id(module), name)
+        if key not in self._constants:
+            self._constants[key] = UNKNOWN
+            self._constants[key] = self._constant(module, module.constants[name])
+        return self._constants[key]
+
+    def _constant(self, module: Module, item: ast.Constant) -> Static | Unknown:
+        try:
+            value = Expressions(self, module).evaluate(item.value)
+        except SpecError as error:
+            self.report(*error.diagnostics)
+            return UNKNOWN
+        except Poisoned:
+            return UNKNOWN
+        if isinstance(value, Number):
+            how = f"from `{item.span.text}`"
+            return replace(value, origin=named(item.name.name, value, how, item.span))
+        return UNKNOWN if isinstance(value, Value) else value
+
+    def call(
+        self,
+        scope: Expressions,
+        block: BlockValue,
+        arguments: tuple[Result, ...],
+        spans: tuple[Span, ...],
+        span: Span,
+        names: tuple[str, ...],
+    ) -> Result:
+        """Apply a block: specialise it, add the call to the caller's graph, return its results."""
+        builder = scope.builder
+        if builder is None:
+            raise SpecError(diagnose("E0405", span, name=block.name))
+        inner = self.unalias(block, span)
+        special = self._specialise(inner, arguments, spans, span)
+        graph = special.graph
+        slot: Slot | None = None
+        if graph.stateful and block.layer is not None:
+            slot = shared_slot(builder, block, span, weights=graph)
+        elif graph.stateful and block.label is not None:
+            slot = builder.slot(block.label.name, block.label.span, labelled=True)
+        elif graph.stateful:
+            slot = builder.slot(_snake(block.name), span, labelled=False)
+        flat = tuple(tensor for value in arguments for tensor in _flatten(value))
+        results = list(builder.call(graph, flat, slot=slot, span=span, names=names))
+        shaped = tuple(
+            results.pop(0) if isinstance(part, Value) else tuple(results.pop(0) for _ in part)
+            for part in special.results
+        )
+        return shaped if len(shaped) > 1 else shaped[0]
+
+    def unalias(self, block: BlockValue, span: Span) -> BlockValue:
+        """The block behind an alias: its own statics bound, all others passed on."""
+        for _ in range(limits.NESTING):
+            declaration = block.declaration
+            if isinstance(declaration, ast.Block):
+                return block
+            own = {static.name.name for static in declaration.statics}
+            scope = Expressions(self, block.module)
+            statics = {name: v for name, v in block.statics.items() if name in own}
+            bind_statics(scope, declaration.statics, statics, block, span)
+            inner = scope.applicable(declaration.value)
+            if not isinstance(inner, BlockValue):
+                raise SpecError(diagnose("E0404", declaration.value.span, value="an operator"))
+            passed = {name: v for name, v in block.statics.items() if name not in own}
+            block = replace(
+                inner,
+                statics={**inner.statics, **passed},
+                parameter=block.parameter,
+                offered=block.offered,
+            )
+        raise SpecError(diagnose("E0205", span, cycle=block.name))
+
+    def _specialise(
+        self, block: BlockValue, arguments: tuple[Result, ...], spans: tuple[Span, ...], span: Span
+    ) -> Specialised:
+        declaration = block.declaration
+        if isinstance(declaration, ast.Alias):
+            raise TypeError(declaration)
+        if len(arguments) != len(declaration.parameters):
+            raise SpecError(
+                diagnose(
+                    "E0317",
+                    span,
+                    name=block.name,
+                    expected=len(declaration.parameters),
+                    given=len(arguments),
+                )
+            )
+        if len(self.frames) >= limits.NESTING:
+            raise SpecError(diagnose("E0205", span, cycle=f"{block.name} -> ... -> {block.name}"))
+        builder = GraphBuilder(declaration.head)
+        scope = Expressions(self, block.module, builder)
+        self._bind_arguments(scope, block, declaration, arguments, spans, span)
+        key = self._key(declaration, scope, arguments)
+        if key not in self._cache:
+            self._cache[key] = None
+            self.frames.append(Frame(block.name, declaration.keyword, block.parameter, span))
+            try:
+                self._cache[key] = self._run(scope, builder, block, declaration, arguments)
+            finally:
+                self.frames.pop()
+        special = self._cache[key]
+        if special is None:
+            raise Poisoned
+        return special
+
+    def _bind_arguments(
+        self,
+        scope: Expressions,
+        block: BlockValue,
+        declaration: ast.Block,
+        arguments: tuple[Result, ...],
+        spans: tuple[Span, ...],
+        span: Span,
+    ) -> None:
+        """Shapes bind names, statics bind the rest, then every axis is compared."""
+        triples = list(zip(declaration.parameters, arguments, spans, strict=True))
+        for parameter, value, place in triples:
+            ShapeMatch(scope, final=False).match(parameter.shape, value, parameter.name.name, place)
+        bind_statics(scope, declaration.statics, dict(block.statics), block, span)
+        for parameter, value, place in triples:
+            ShapeMatch(scope, final=True).match(parameter.shape, value, parameter.name.name, place)
+
+    def _key(
+        self, declaration: ast.Block, scope: Expressions, arguments: tuple[Result, ...]
+    ) -> object:
+        statics = tuple(
+            key_of(value)
+            for static in declaration.statics
+            if not isinstance(value := scope.names[static.name.name], Unknown)
+        )
+        shapes = tuple(tuple(t.type for t in _flatten(value)) for value in arguments)
+        return (id(declaration), statics, shapes)
+
+    def _run(
+        self,
+        scope: Expressions,
+        builder: GraphBuilder,
+        block: BlockValue,
+        declaration: ast.Block,
+        arguments: tuple[Result, ...],
+    ) -> Specialised | None:
+        """Elaborate the body; None if it has errors."""
+        inputs: list[Value] = []
+        statics = {
+            static.name.name: printable(value)
+            for static in declaration.statics
+            if not isinstance(value := scope.names[static.name.name], Unknown)
+        }
+        for parameter, value in zip(declaration.parameters, arguments, strict=True):
+            own = _renamed(value, parameter)
+            scope.names[parameter.name.name] = own
+            inputs += _flatten(own)
+        results = Body(scope).run(declaration)
+        if results is None:
+            return None
+        graph = builder.finish(
+            name=block.name,
+            module=block.module.source.module,
+            kind=declaration.keyword,
+            intrinsic=declaration.intrinsic,
+            statics=statics,
+            inputs=tuple(inputs),
+            outputs=tuple(tensor for part in results for tensor in _flatten(part)),
+            span=declaration.head,
+            doc=declaration.doc,
+        )
+        self.report(*unused_weights(graph))
+        nodes = self._count(graph)
+        if nodes > limits.NODES:
+            raise SpecError(
+                diagnose("E0706", declaration.head, value=f"{nodes:,}", limit=f"{limits.NODES:,}")
+            )
+        return Specialised(graph, results, nodes)
+
+    def _count(self, graph: Graph) -> int:
+        """Nodes of a graph with all calls expanded; computed from those of its parts."""
+        sizes = {id(s.graph): s.nodes for s in self._cache.values() if s is not None}
+        return sum(
+            1 + (sizes.get(id(node.graph), 0) if isinstance(node, Call) else 0)
+            for node in graph.walk()
+        )
+
+    def model(self, name: str, overrides: Mapping[str, str]) -> Graph | None:
+        """Elaborate a model of the root file; None if it has errors, which are recorded."""
+        value = self.program.root.names.get(name)
+        if not isinstance(value, BlockValue):
+            raise TypeError(name)
+        declaration = value.declaration
+        self.frames = [Frame(name, "model")]
+        try:
+            value = self._override(value, overrides)
+            block = self.unalias(value, declaration.name.span)
+            inputs = self._inputs(block)
+            scope = Expressions(self, block.module, GraphBuilder(declaration.span))
+            spans = (declaration.name.span,) * len(inputs)
+            if block.declaration is declaration:
+                self.frames = []
+            graph = self._specialise(block, inputs, spans, declaration.name.span).graph
+            del scope
+        except SpecError as error:
+            self.report(*error.diagnostics)
+            return None
+        except Poisoned:
+            return None
+        module = self.program.root.source.module
+        return replace(graph, name=name, module=module, kind="model", doc=declaration.doc or graph.doc)
+
+    def _override(self, block: BlockValue, overrides: Mapping[str, str]) -> BlockValue:
+        for name, text in overrides.items():
+            source = Source("--set", f"{name} = {text}", "")
+            expression = parse_literal(source, len(name) + 3)
+            value = Expressions(self, block.module).evaluate(expression)
+            place = Span(source, 0, len(source.text))
+            target = ast.Statics.model_construct(target=expression, arguments=(), span=place)
+            block = bind_block(block, [], {name: (value, place)}, target)
+        return block
+
+    def _inputs(self, block: BlockValue) -> tuple[Value, ...]:
+        """Values of the model's declared input shapes; only the batch `B` stays symbolic.
+
+        Raises:
+            SpecError: E0319, an axis has no size.
+        """
+        declaration = block.declaration
+        if isinstance(declaration, ast.Alias):
+            raise TypeError(declaration)
+        scope = Expressions(self, block.module)
+        batch = named("B", "B", "the batch", declaration.head)
+        scope.names["B"] = Number(Poly.symbol("B"), batch)
+        bind_statics(scope, declaration.statics, dict(block.statics), block, declaration.name.span)
+        inputs: list[Value] = []
+        for parameter in declaration.parameters:
+            shape = parameter.shape
+            if not isinstance(shape, ast.TensorShape):
+                raise SpecError(diagnose("E0319", shape.span, name=shape.span.text))
+            for axis in shape.axes:
+                unknown = isinstance(axis, ast.RestAxes) or (
+                    isinstance(axis, ast.Name) and not scope.binds(axis.name)
+                )
+                if unknown:
+                    raise SpecError(diagnose("E0319", axis.span, name=axis.span.text))
+            type_ = declared_type(scope, shape)
+            inputs.append(Value(type_, parameter.span, parameter.name.name))
+        return tuple(inputs)
+
+
+def elaborate(
+    program: Program, model: str | None = None, overrides: Mapping[str, str] | None = None
+) -> Model:
+    """Elaborate one model of a program: the named one, or the first that the file declares.
+
+    `overrides` maps static parameters to their text (`{"stages": "2"}`).
+
+    Raises:
+        SpecError: The program or the model has errors (all of them are in it), E0211 no such model.
+    """
+    errors = [found for found in program.diagnostics if found.severity == "error"]
+    if errors:
+        raise SpecError(*errors)
+    name = choose_model(program, model)
+    elaborator = Elaborator(program)
+    graph = elaborator.model(name, overrides or {})
+    if graph is None or elaborator.failed:
+        raise SpecError(*(d for d in elaborator.diagnostics if d.severity == "error"))
+    return Model(name, graph, program, elaborator.diagnostics)
+
+
+def choose_model(program: Program, model: str | None) -> str:
+    """The model called `model`, or the first of the file.
+
+    Raises:
+        SpecError: E0211, there is none.
+    """
+    start = Span(program.root.source, 0, 0)
+    if model is None:
+        if program.models:
+            return program.models[0]
+        raise SpecError(diagnose("E0211", start, name="", helps=("a spec declares a `model`",)))
+    if model in program.models:
+        return model
+    near = nearest(model, program.models)
+    legal = ", ".join(program.models)
+    helps = (f"did you mean `{near}`?" if near else f"the file declares: {legal}",)
+    raise SpecError(diagnose("E0211", start, helps=helps, name=model))
+
+
+def unused_weights(graph: Graph) -> tuple[Diagnostic, ...]:
+    """W0301 for every named value that owns weights and that nothing reads."""
+    read = {id(value) for value in graph.outputs}
+    for node in graph.walk():
+        if isinstance(node, Store):
+            continue
+        read |= {id(value) for value in node.arguments}
+    found: list[Diagnostic] = []
+    for node in graph.walk():
+        results = (node.result,) if isinstance(node, Store) else node.results
+        if node.slot is None or any(id(value) in read for value in results):
+            continue
+        name = results[0].name or node.slot.name
+        helps = ("remove it, or use it",)
+        found.append(diagnose("W0301", node.statement, helps=helps, name=name))
+    return tuple(found)
+
+
+def _renamed(value: Result, parameter: ast.TensorParameter) -> Value | tuple[Value, ...]:
+    """The block's own values for its arguments, under the names of its parameters."""
+    name = parameter.name.name
+    if isinstance(value, Value):
+        return Value(value.type, parameter.span, name)
+    flat = _flatten(value)
+    return tuple(Value(t.type, parameter.span, f"{name}_{i}") for i, t in enumerate(flat))
+
+
+def _flatten(value: Result) -> tuple[Value, ...]:
+    if isinstance(value, Value):
+        return (value,)
+    if isinstance(value, tuple):
+        return tuple(item for part in value for item in _flatten(part))
+    return ()
+
+
+def _snake(name: str) -> str:
+    """`RippleAttention` -> `ripple_attention`."""
+    out = ""
+    for index, char in enumerate(name):
+        if char.isupper() and index and not name[index - 1].isupper():
+            out += "_"
+        out += char.lower()
+    return out
+

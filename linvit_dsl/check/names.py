@@ -1,0 +1,268 @@
+"""Name resolution: every name in a file means something, and no block contains itself.
+
+Takes: one parsed module whose imports are bound. Gives: diagnostics on the program, and the places of
+unknown names, so that elaboration does not report them again.
+Non-goals: what a name is (a block, a size), which elaboration knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+
+from linvit_dsl.check.files import library_module_of
+from linvit_dsl.check.functions import FUNCTIONS, REDUCTIONS
+from linvit_dsl.check.values import BlockValue
+from linvit_dsl.errors import Fix, Label, Span, diagnose
+from linvit_dsl.errors.suggest import nearest
+from linvit_dsl.ops import OPS
+from linvit_dsl.ops.initializers import INITIALIZERS
+from linvit_dsl.syntax import ast
+
+if TYPE_CHECKING:
+    from linvit_dsl.check.program import Module, Program
+
+BUILTINS = frozenset((*OPS, *FUNCTIONS, *REDUCTIONS, *INITIALIZERS))
+"""Words that mean something everywhere. A block's own names hide them."""
+
+
+def resolve_names(module: Module, program: Program) -> None:
+    """Check every name of `module`."""
+    outer = set(BUILTINS) | set(module.names) | set(module.constants)
+    for item in module.file.items:
+        resolver = _Resolver(module, program, set(outer))
+        match item:
+            case ast.Block():
+                resolver.block(item)
+            case ast.Alias():
+                resolver.statics(item.statics)
+                resolver.expression(item.value)
+            case ast.Constant() | ast.Check():
+                resolver.expression(item.value if isinstance(item, ast.Constant) else item.model)
+            case _:
+                pass
+    _find_recursion(module, program)
+
+
+class _Resolver:
+    """Walks one declaration in the order of the text; `known` grows as names are bound."""
+
+    def __init__(self, module: Module, program: Program, known: set[str]) -> None:
+        self.module = module
+        self.program = program
+        self.known = known
+        self.stored: dict[str, Span] = {}
+
+    def block(self, block: ast.Block) -> None:
+        for parameter in block.parameters:
+            self.known |= set(_declared_axes(parameter.shape))
+            self.known.add(parameter.name.name)
+        self.known |= {static.name.name for static in block.statics if static.default is None}
+        self.statics(block.statics)
+        self.body(block.body)
+        for shape in block.results:
+            self.shape(shape)
+
+    def statics(self, statics: Iterable[ast.StaticParameter]) -> None:
+        for static in statics:
+            if static.default is not None:
+                self.expression(static.default)
+            self.known.add(static.name.name)
+
+    def body(self, statements: Iterable[ast.Statement]) -> None:
+        for statement in statements:
+            self.statement(statement)
+
+    def statement(self, statement: ast.Statement) -> None:
+        match statement:
+            case ast.Dim() | ast.Assign():
+                if isinstance(statement, ast.Assign) and statement.shape is not None:
+                    self.shape(statement.shape)
+                self.expression(statement.value)
+                self.known |= {name.name for name in statement.names}
+            case ast.Layer():
+                self.expression(statement.value)
+                self.known.add(statement.name.name)
+            case ast.Residual():
+                self.name(statement.name.name, statement.name.span)
+                self.expression(statement.value)
+            case ast.Store():
+                self.store(statement)
+            case ast.Require() | ast.Expect():
+                # `expect` speaks of params, macs and memory, which are words of its own.
+                if isinstance(statement, ast.Require):
+                    self.expression(statement.condition)
+            case ast.Repeat() | ast.For():
+                self.loop(statement)
+            case ast.If():
+                self.expression(statement.condition)
+                self.body(statement.yes)
+                self.body(statement.no)
+            case ast.Return():
+                for value in statement.values:
+                    self.expression(value)
+
+    def store(self, statement: ast.Store) -> None:
+        self.shape(statement.shape)
+        if statement.initializer is not None:
+            self.expression(statement.initializer)
+        name = statement.name
+        if name.name in self.stored:
+            first = Label(self.stored[name.name], "first bound here")
+            note = "rebinding with `=` is allowed, storage is not"
+            self.program.diagnostics.append(
+                diagnose("E0202", name.span, secondary=(first,), notes=(note,), name=name.name)
+            )
+        self.stored.setdefault(name.name, name.span)
+        self.known.add(name.name)
+
+    def loop(self, statement: ast.Repeat | ast.For) -> None:
+        before = set(self.known)
+        if isinstance(statement, ast.Repeat):
+            self.expression(statement.count)
+            binder = (statement.index,) if statement.index is not None else ()
+        else:
+            self.expression(statement.iterable)
+            binder = statement.binder
+        self.known |= {name.name for name in binder}
+        self.body(statement.body)
+        self.known = before
+
+    def shape(self, shape: ast.Shape) -> None:
+        if isinstance(shape, ast.ListShape):
+            self.expression(shape.count)
+            self.shape(shape.element)
+            return
+        for axis in shape.axes:
+            if isinstance(axis, ast.RestAxes):
+                self.name(axis.name.name, axis.name.span)
+            else:
+                self.expression(axis)
+
+    def expression(self, expression: BaseModel) -> None:
+        """Check the names in an expression; those that a comprehension binds are its own."""
+        if isinstance(expression, ast.Name):
+            self.name(expression.name, expression.span)
+        elif isinstance(expression, ast.Comprehension):
+            self.expression(expression.iterable)
+            before = set(self.known)
+            self.known |= {name.name for name in expression.binder}
+            self.expression(expression.body)
+            self.known = before
+        else:
+            for child in children(expression):
+                self.expression(child)
+
+    def name(self, name: str, span: Span) -> None:
+        if name in self.known:
+            return
+        self.program.flagged.add((span.source.name, span.start))
+        library = library_module_of(name)
+        if library is not None and name[:1].isupper():
+            line = f"from {library} import {name}"
+            top = Span(self.module.source, 0, 0)
+            diagnostic = diagnose(
+                "E0203",
+                span,
+                name=name,
+                helps=(f"add `{line}` at the top",),
+                fixes=(Fix(top, f"{line}\n", f"import it from `{library}`"),),
+            )
+        else:
+            near = nearest(name, self.known)
+            diagnostic = diagnose(
+                "E0201",
+                span,
+                name=name,
+                helps=(f"did you mean `{near}`?",) if near else (),
+                fixes=(Fix(span, near, f"replace by `{near}`"),) if near else (),
+            )
+        self.program.diagnostics.append(diagnostic)
+
+
+def children(expression: BaseModel) -> Iterator[BaseModel]:
+    """The expressions directly inside another; names of arguments and labels are not among them."""
+    match expression:
+        case ast.TupleOf() | ast.ListOf():
+            yield from expression.items
+        case ast.Range():
+            yield from (expression.first, expression.last)
+        case ast.Conditional():
+            yield from (expression.condition, expression.yes, expression.no)
+        case ast.Unary():
+            yield expression.operand
+        case ast.Binary():
+            yield from (expression.left, expression.right)
+        case ast.Pipe():
+            yield from (expression.value, expression.target)
+        case ast.Statics() | ast.Apply():
+            yield expression.target
+            yield from expression.arguments
+        case ast.NamedArgument() | ast.Splat():
+            yield expression.value
+        case ast.Member() | ast.Labelled():
+            yield expression.target
+        case ast.Comprehension():
+            yield from (expression.iterable, expression.body)
+        case _:
+            return
+
+
+def _declared_axes(shape: ast.Shape) -> Iterator[str]:
+    """Names that an argument's shape binds: bare names, and `*b`."""
+    if isinstance(shape, ast.ListShape):
+        if isinstance(shape.count, ast.Name):
+            yield shape.count.name
+        yield from _declared_axes(shape.element)
+        return
+    for axis in shape.axes:
+        if isinstance(axis, ast.Name):
+            yield axis.name
+        elif isinstance(axis, ast.RestAxes):
+            yield axis.name.name
+
+
+def _find_recursion(module: Module, program: Program) -> None:
+    """E0205 for every cycle among the blocks of `module`, at the application that closes it."""
+    declared = {
+        name: value.declaration
+        for name, value in module.names.items()
+        if isinstance(value, BlockValue) and value.module is module
+    }
+    finished: set[str] = set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        for reference in _references(declared[name]):
+            if reference.name in trail:
+                cycle = " -> ".join((*trail[trail.index(reference.name) :], reference.name))
+                note = "linvit has no recursion; use `repeat` for a fixed number of layers"
+                program.flagged.add((reference.span.source.name, reference.span.start))
+                program.diagnostics.append(
+                    diagnose("E0205", reference.span, notes=(note,), cycle=cycle)
+                )
+            elif reference.name in declared and reference.name not in finished:
+                visit(reference.name, (*trail, reference.name))
+        finished.add(name)
+
+    for name in declared:
+        if name not in finished:
+            visit(name, (name,))
+
+
+def _references(declaration: ast.Block | ast.Alias) -> Iterator[ast.Name]:
+    """Names in a declaration's body that are not its own static parameters."""
+    own = {static.name.name for static in declaration.statics}
+    pending: list[object] = [
+        declaration.value if isinstance(declaration, ast.Alias) else declaration.body
+    ]
+    while pending:
+        node = pending.pop(0)
+        if isinstance(node, ast.Name):
+            if node.name not in own:
+                yield node
+        elif isinstance(node, tuple):
+            pending = [*node, *pending]
+        elif isinstance(node, BaseModel):
+            pending = [*(getattr(node, field) for field in type(node).model_fields), *pending]

@@ -1,0 +1,260 @@
+"""Applies primitive operators: static arguments to attributes, arguments to a node, problems to errors."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from linvit_dsl.check.arithmetic import undefined
+from linvit_dsl.check.provenance import chain, quote
+from linvit_dsl.check.shapes import with_origins
+from linvit_dsl.check.values import (
+    BlockValue,
+    Function,
+    ModuleValue,
+    Number,
+    OperatorValue,
+    Result,
+    Static,
+    kind_of,
+)
+from linvit_dsl.errors import Diagnostic, Label, Span, SpecError, diagnose
+from linvit_dsl.graph import limits
+from linvit_dsl.graph.ir import Origin, Slot, TensorType, Value
+from linvit_dsl.graph.size import Poly, at_batch
+from linvit_dsl.ops import OPS, Attributes, OpProblem
+from linvit_dsl.ops.op import attribute_problem
+from linvit_dsl.syntax import ast
+
+if TYPE_CHECKING:
+    from linvit_dsl.check.builder import GraphBuilder
+    from linvit_dsl.check.expressions import Expressions
+
+ARITHMETIC = {"+": "add", "-": "sub", "*": "mul", "/": "div"}
+
+
+def apply_operator(
+    scope: Expressions,
+    target: OperatorValue,
+    arguments: tuple[Result, ...],
+    spans: tuple[Span, ...],
+    span: Span,
+    names: tuple[str, ...],
+    keywords: dict[str, Value],
+) -> Result:
+    """Add a node that applies an operator; several results come as a list.
+
+    Raises:
+        SpecError: Wrong number of tensors, unknown keyword, bad static argument, or no fit.
+    """
+    builder = scope.builder
+    if builder is None:
+        raise SpecError(diagnose("E0405", span, name=target.name))
+    tensors = _tensors(target, arguments, spans, span, keywords)
+    attributes = _attributes(target, span)
+    types = _result_types(target, attributes, tensors, spans, span)
+    slot = _slot(builder, target, attributes, tensors, span)
+    results = builder.apply(
+        target.op, attributes, tensors, slot=slot, span=span, names=names, types=types
+    )
+    return results if len(results) > 1 or target.op.name == "split" else results[0]
+
+
+def combine(
+    scope: Expressions, expression: ast.Binary, left: Result, right: Result, names: tuple[str, ...]
+) -> Result:
+    """`left operator right` where at least one side is a tensor."""
+    name = ARITHMETIC.get(expression.operator)
+    if name is None:
+        raise SpecError(undefined(expression, left, right))
+    tensors: list[Result] = []
+    spans: list[Span] = []
+    statics: dict[str, Static] = {}
+    for side, value, part in (("left", left, expression.left), ("right", right, expression.right)):
+        if isinstance(value, Value):
+            tensors.append(value)
+            spans.append(part.span)
+        elif isinstance(value, Number):
+            statics[side] = value
+        else:
+            raise SpecError(undefined(expression, left, right))
+    target = OperatorValue(OPS[name], statics)
+    return apply_operator(scope, target, tuple(tensors), tuple(spans), expression.span, names, {})
+
+
+def _tensors(
+    target: OperatorValue,
+    arguments: tuple[Result, ...],
+    spans: tuple[Span, ...],
+    span: Span,
+    keywords: dict[str, Value],
+) -> tuple[Value, ...]:
+    op = target.op
+    for value, place in zip(arguments, spans, strict=True):
+        if not isinstance(value, Value):
+            raise SpecError(
+                diagnose(
+                    "E0310",
+                    place,
+                    name=quote(place.text).strip("`"),
+                    kind=f"tensor here, as an argument of `{op.name}`",
+                    value=kind_of(value),
+                )
+            )
+    expected = op.arity
+    if op.name in ARITHMETIC.values():
+        expected = 2 - len(set(target.statics) & {"left", "right"})
+    if expected is not None and len(arguments) != expected:
+        raise SpecError(
+            diagnose("E0317", span, name=op.name, expected=expected, given=len(arguments))
+        )
+    for name in keywords:
+        if name not in op.keywords:
+            legal = ", ".join(op.keywords)
+            helps = (f"it takes by name: {legal}",) if legal else ()
+            raise SpecError(diagnose("E0316", span, helps=helps, name=op.name))
+    tensors = tuple(value for value in arguments if isinstance(value, Value))
+    return tensors + tuple(keywords[name] for name in op.keywords if name in keywords)
+
+
+def _attributes(target: OperatorValue, span: Span) -> Attributes:
+    """The static arguments as the operator's own pydantic model.
+
+    Raises:
+        SpecError: E0345, one is missing, out of range or of the wrong kind.
+    """
+    model = target.op.Attributes
+    fields: dict[str, object] = {}
+    axes: list[tuple[str, object]] = []
+    for name, value in target.statics.items():
+        if name in model.model_fields and name != "axes":
+            fields[name] = _attribute(value)
+        else:
+            axes.append((name, _attribute(value)))
+    if "axes" in model.model_fields:
+        fields["axes"] = tuple(axes)
+    try:
+        return model(**fields)
+    except ValidationError as error:
+        field, message = attribute_problem(target.op, error)
+        value = target.statics.get(field)
+        notes = chain((value.origin,)) if isinstance(value, Number) else ()
+        raise SpecError(
+            diagnose("E0345", span, notes=notes, op=target.name, message=message)
+        ) from None
+
+
+def _attribute(value: Static | Value) -> object:
+    match value:
+        case Number():
+            exact = value.value
+            if isinstance(exact, Fraction):
+                return int(exact) if value.whole else float(exact)
+            return int(exact) if isinstance(exact, float) and exact.is_integer() else exact
+        case tuple():
+            return tuple(_attribute(item) for item in value)
+        case Function() | OperatorValue() | BlockValue():
+            return value.name
+        case ModuleValue():
+            return value.module.source.module
+        case _:
+            return value
+
+
+def _result_types(
+    target: OperatorValue,
+    attributes: Attributes,
+    tensors: tuple[Value, ...],
+    spans: tuple[Span, ...],
+    span: Span,
+) -> tuple[TensorType, ...]:
+    try:
+        types = target.op.types(attributes, tuple(value.type for value in tensors))
+    except OpProblem as problem:
+        raise SpecError(_misfit(problem, tensors, spans, span)) from None
+    numbers = tuple(value for value in target.statics.values() if isinstance(value, Number))
+    types = with_origins(types, tensors, numbers, quote(span.text), span)
+    for type_ in types:
+        _within_limits(type_, span)
+    return types
+
+
+def _within_limits(type_: TensorType, span: Span) -> None:
+    for dim in type_.dims:
+        size = at_batch(dim.size, 1)
+        if size > limits.DIMENSION:
+            raise SpecError(
+                diagnose("E0703", span, value=f"{size:,}", limit=f"{limits.DIMENSION:,}")
+            )
+    elements = at_batch(type_.elements, 1)
+    if elements > limits.ELEMENTS:
+        raise SpecError(
+            diagnose("E0704", span, value=f"{elements:,}", limit=f"{limits.ELEMENTS:,}")
+        )
+
+
+def _misfit(
+    problem: OpProblem, tensors: tuple[Value, ...], spans: tuple[Span, ...], span: Span
+) -> Diagnostic:
+    """The operator's problem with the places and origins of the axes that disagree."""
+    labels: list[Label] = []
+    origins: list[Origin | None] = []
+    for argument, axis in problem.axes:
+        dim = tensors[argument].type.dims[axis]
+        origins.append(dim.origin)
+        if argument < len(spans):
+            labels.append(Label(spans[argument], str(tensors[argument].type)))
+    return diagnose(
+        problem.code,
+        span,
+        secondary=tuple(dict.fromkeys(labels)),
+        notes=chain(origins),
+        helps=(problem.help,) if problem.help else (),
+        **problem.slots,
+    )
+
+
+def _slot(
+    builder: GraphBuilder,
+    target: OperatorValue,
+    attributes: Attributes,
+    tensors: tuple[Value, ...],
+    span: Span,
+) -> Slot | None:
+    """Where its weights live; None if it needs no submodule."""
+    types = tuple(value.type for value in tensors)
+    if target.op.module(attributes, types) is None:
+        return None
+    if target.layer is None:
+        label = target.label
+        if label is None:
+            return builder.slot(target.op.name, span, labelled=False)
+        return builder.slot(label.name, label.span, labelled=True)
+    return shared_slot(builder, target, span, weights=target.op.weights(attributes, types))
+
+
+def shared_slot(
+    builder: GraphBuilder, target: OperatorValue | BlockValue, span: Span, weights: object
+) -> Slot:
+    """The one slot of a `layer`; taken at its first application.
+
+    Raises:
+        SpecError: E0315 applied elsewhere, E0318 applied to a shape that needs other weights.
+    """
+    layer = target.layer
+    if layer is None:
+        raise TypeError(target)
+    if layer.builder is not builder:
+        bound = Label(layer.name.span, "bound here")
+        raise SpecError(diagnose("E0315", span, secondary=(bound,), name=layer.name.name))
+    if layer.slot is None:
+        label = target.label or layer.name
+        layer.slot = builder.slot(label.name, label.span, labelled=True, indexed=layer.indexed)
+        layer.weights = weights
+    elif layer.weights != weights:
+        bound = Label(layer.name.span, "bound here, with the weights of its first use")
+        raise SpecError(diagnose("E0318", span, secondary=(bound,), name=layer.name.name))
+    return layer.slot
+

@@ -1,0 +1,194 @@
+"""Matches declared shapes with real ones: binds the names that are new, compares the rest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from linvit_dsl.check.provenance import chain, named
+from linvit_dsl.check.values import UNKNOWN, Number, Result, literal
+from linvit_dsl.errors import Diagnostic, Label, Span, SpecError, diagnose
+from linvit_dsl.graph.ir import Dim, Origin, TensorType, Value
+from linvit_dsl.graph.size import Poly
+from linvit_dsl.syntax import ast
+
+if TYPE_CHECKING:
+    from linvit_dsl.check.expressions import Expressions
+
+
+class ShapeMatch:
+    """Matches arguments or results of one block.
+
+    Args:
+        scope: The block's names, where new ones are bound, and its evaluator.
+        final: Whether every axis must be known; before static arguments are bound, axes that need
+            them are passed over.
+    """
+
+    def __init__(self, scope: Expressions, *, final: bool) -> None:
+        self.scope = scope
+        self.final = final
+
+    def match(self, shape: ast.Shape, value: Result, what: str, place: Span) -> None:
+        """Match `value`, called `what` in messages and written at `place`.
+
+        Raises:
+            SpecError: E0320 rank, E0321 leading axes, E0322 an axis, E0310 not a tensor or list.
+        """
+        if isinstance(shape, ast.ListShape):
+            self._match_list(shape, value, what, place)
+            return
+        if not isinstance(value, Value):
+            kind = "tensor of shape " + " ".join(shape.span.text.split())
+            raise SpecError(diagnose("E0310", place, name=what, kind=kind, value=_count(value)))
+        self._match_tensor(shape, value.type, what, place)
+
+    def _match_list(self, shape: ast.ListShape, value: Result, what: str, place: Span) -> None:
+        if not isinstance(value, tuple):
+            raise SpecError(diagnose("E0310", place, name=what, kind="list", value=_count(value)))
+        count = literal(len(value), place)
+        self._axis(shape.count, Dim(len(value), count.origin), 0, what, place)
+        for item in value:
+            self.match(shape.element, item, what, place)
+
+    def _match_tensor(
+        self, shape: ast.TensorShape, type_: TensorType, what: str, place: Span
+    ) -> None:
+        axes, dims = list(shape.axes), list(type_.dims)
+        rest = [index for index, axis in enumerate(axes) if isinstance(axis, ast.RestAxes)]
+        missing = len(dims) - len(axes)
+        if (missing != 0 and not rest) or missing < -len(rest):
+            declared = Label(shape.span, f"declared with {len(axes) - len(rest)} axes")
+            raise SpecError(
+                diagnose(
+                    "E0320",
+                    place,
+                    f"is {type_}",
+                    secondary=(declared,),
+                    name=what,
+                    expected=len(axes) - len(rest),
+                    given=len(dims),
+                )
+            )
+        position = 0
+        for axis in axes:
+            if isinstance(axis, ast.RestAxes):
+                taken = tuple(dims[position : position + missing + 1])
+                self._rest(axis, taken, what, place)
+                position += missing + 1
+            else:
+                self._axis(axis, dims[position], position, what, place)
+                position += 1
+
+    def _rest(self, axis: ast.RestAxes, dims: tuple[Dim, ...], what: str, place: Span) -> None:
+        key = "*" + axis.name.name
+        known = self.scope.rests.setdefault(key, dims)
+        if known != dims:
+            declared = Label(axis.span, str(TensorType(known)))
+            raise SpecError(
+                diagnose(
+                    "E0321",
+                    place,
+                    secondary=(declared,),
+                    name=what,
+                    given=TensorType(dims),
+                    declared=TensorType(known),
+                )
+            )
+
+    def _axis(self, axis: ast.Expression, dim: Dim, index: int, what: str, place: Span) -> None:
+        if isinstance(axis, ast.Name) and not self.scope.binds(axis.name):
+            sources = (dim.origin,) if dim.origin is not None else ()
+            origin = named(axis.name, dim.size, f"axis {index} of `{what}`", axis.span, *sources)
+            self.scope.names[axis.name] = Number(dim.size, origin)
+            return
+        if isinstance(axis, ast.Name) and self.scope.names.get(axis.name) is UNKNOWN:
+            return
+        if not self.final:
+            return
+        expected = self.scope.number(axis)
+        if Poly.of(dim.size) != expected.value:
+            raise SpecError(self._differs(axis, expected, dim, index, what, place))
+
+    def _differs(
+        self, axis: ast.Expression, expected: Number, dim: Dim, index: int, what: str, place: Span
+    ) -> Diagnostic:
+        declared = Label(axis.span, f"{expected}")
+        return diagnose(
+            "E0322",
+            place,
+            secondary=(declared,),
+            notes=chain((expected.origin, dim.origin)),
+            axis=index,
+            name=what,
+            given=dim,
+            declared=f"`{axis.span.text}` = {expected}" if axis.span.text != str(expected) else expected,
+        )
+
+
+def declared_type(scope: Expressions, shape: ast.TensorShape) -> TensorType:
+    """A shape all of whose axes are known, as a type."""
+    dims: list[Dim] = []
+    for axis in shape.axes:
+        if isinstance(axis, ast.RestAxes):
+            dims += scope.rests[("*" + axis.name.name)]
+            continue
+        number = scope.dimension(axis)
+        size = number.value if isinstance(number.value, Poly) else int(number.value)
+        dims.append(Dim(size, number.origin))
+    return TensorType(tuple(dims))
+
+
+def with_origins(
+    types: tuple[TensorType, ...],
+    arguments: tuple[Value, ...],
+    statics: tuple[Number, ...],
+    text: str,
+    span: Span,
+) -> tuple[TensorType, ...]:
+    """Give every size that an operator made an origin: the static argument that it equals, else the
+    operator with the sizes of its arguments on that axis."""
+    return tuple(
+        TensorType(
+            tuple(
+                dim
+                if dim.origin is not None
+                else Dim(dim.size, _made(dim, axis, arguments, statics, text, span))
+                for axis, dim in enumerate(type_.dims)
+            ),
+            type_.dtype,
+        )
+        for type_ in types
+    )
+
+
+def _made(
+    dim: Dim,
+    axis: int,
+    arguments: tuple[Value, ...],
+    statics: tuple[Number, ...],
+    text: str,
+    span: Span,
+) -> Origin:
+    for number in statics:
+        if number.value == dim.size and number.origin.name:
+            return number.origin
+    same_axis = [value.type.dims[axis] for value in arguments if axis < len(value.type.dims)]
+    sources = tuple(d.origin for d in same_axis if d.origin is not None)
+    sizes = [str(d.size) for d in same_axis]
+    how = f"result of {text}"
+    if len(sizes) > 1:
+        how += f": {' + '.join(sizes)}" if _sums(dim, same_axis) else ""
+    return named(f"axis {axis}", dim.size, how, span, *sources)
+
+
+def _sums(dim: Dim, parts: list[Dim]) -> bool:
+    total: Poly = Poly.of(0)
+    for part in parts:
+        total = total + part.size
+    return total == Poly.of(dim.size)
+
+
+def _count(value: Result) -> str:
+    if isinstance(value, tuple):
+        return f"a list of {len(value)}"
+    return "a tensor" if isinstance(value, Value) else "a static value"
