@@ -26,6 +26,10 @@ RAIL_LINES = 6
 """Lines of a label that are all shown; of a longer one only the first two and the last."""
 
 
+Piece = tuple[int, str, str]
+"""Column, text and style of something to draw in a row."""
+
+
 class Canvas:
     """One row of characters, each with a style: `primary`, `secondary`, `gutter`, or none."""
 
@@ -67,7 +71,7 @@ class Mark:
 
 
 def printable(text: str) -> str:
-    """`text` with everything replaced that would move the cursor, hide, or reorder what is shown."""
+    """`text` with a box for each character that moves the cursor, hides, or reorders text."""
     return "".join("\ufffd" if category(char) in _UNPRINTABLE else char for char in text)
 
 
@@ -81,7 +85,7 @@ def snippet(labels: tuple[tuple[Label, str], ...]) -> list[tuple[str, Canvas]]:
         labels: Each label with its style.
 
     Returns:
-        Rows from top to bottom: what stands in the gutter (a line number, "" or "..."), and the rest.
+        Rows from top to bottom: the gutter's text (a line number, "" or "..."), and the rest.
     """
     source = labels[0][0].span.source
     marks = [_mark(label, style) for label, style in labels]
@@ -165,9 +169,10 @@ def _line(
     top = _row(rails, running)
     top.put(margin, text)
     yield str(line), top
-    for draw in _flat_rows(flat, place):
+    for pieces in _underlines(flat, place):
         canvas = _row(rails, running)
-        draw(canvas)
+        for column, piece, style in pieces:
+            canvas.put(column, piece, style)
         yield "", canvas
     for mark in begins:
         canvas = _row(rails, running)
@@ -184,47 +189,31 @@ def _line(
         running.remove(mark)
 
 
-def _flat_rows(
-    marks: list[Mark], place: Callable[[int], int]
-) -> Iterator[Callable[[Canvas], None]]:
-    """What to draw below a line for the labels that begin and end on it, one row after another."""
+def _underlines(marks: list[Mark], place: Callable[[int], int]) -> list[list[Piece]]:
+    """The rows below a line for the labels that begin and end on it."""
     if not marks:
-        return
+        return []
+    right = max(marks, key=lambda mark: (mark.end, mark.column))
     # The primary mark is drawn last: it wins where labels overlap.
     layers = sorted(marks, key=lambda mark: mark.style == "primary")
-    right = max(marks, key=lambda mark: (mark.end, mark.column))
-    hanging = sorted(
-        (mark for mark in marks if mark.text and mark is not right),
-        key=lambda mark: mark.column,
-        reverse=True,
-    )
-
-    def underline(canvas: Canvas) -> None:
-        for mark in layers:
-            length = max(place(mark.end) - place(mark.column), 1)
-            canvas.put(place(mark.column), mark.sign * length, mark.style)
-        if right.text:
-            canvas.put(place(right.end) + 1, right.text, right.style)
-
-    def connect(canvas: Canvas) -> None:
-        for mark in hanging:
-            canvas.put(place(mark.column), "|", mark.style)
-
-    yield underline
+    signs = [
+        (place(m.column), m.sign * max(place(m.end) - place(m.column), 1), m.style) for m in layers
+    ]
+    beside = (place(right.end) + 1, right.text, right.style)
+    rows: list[list[Piece]] = [[*signs, beside] if right.text else signs]
+    hanging = [mark for mark in marks if mark.text and mark is not right]
+    hanging.sort(key=lambda mark: mark.column)
+    bars = [(place(mark.column), "|", mark.style) for mark in hanging]
     if hanging:
-        yield connect
-    for index, mark in enumerate(hanging):
-
-        def hang(canvas: Canvas, mark: Mark = mark, left: list[Mark] = hanging[index + 1 :]) -> None:
-            for other in left:
-                canvas.put(place(other.column), "|", other.style)
-            canvas.put(place(mark.column), mark.text, mark.style)
-
-        yield hang
+        rows.append(bars)
+    for index in reversed(range(len(hanging))):
+        mark = hanging[index]
+        rows.append([*bars[:index], (place(mark.column), mark.text, mark.style)])
+    return rows
 
 
 def _window(line: str, start: int) -> tuple[str, int]:
-    """The part of a line that is shown, tabs expanded, and how many columns are cut off before it."""
+    """The part of a line that is shown, tabs expanded, and the columns cut off before it."""
     cut = max(start - WIDEST // 4, 0) if _columns(line) > WIDEST else 0
     shown: list[str] = []
     column = 0

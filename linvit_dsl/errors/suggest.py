@@ -9,8 +9,8 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
     """The candidate closest to `word`, or None when none is close enough to be a typing error.
 
     A candidate that differs in case only is always taken; otherwise one edit (insert, delete,
-    replace, swap two neighbours) is allowed for every three characters, and one for shorter words. Of
-    equally close candidates the first is taken.
+    replace, swap two neighbours) is allowed for every three characters, and one for shorter
+    words. Of equally close candidates the first is taken.
     """
     known = tuple(candidates)
     for candidate in known:
@@ -27,7 +27,7 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
 
 
 def distance(left: str, right: str) -> int:
-    """Edits that turn `left` into `right` (optimal string alignment: no character is edited twice)."""
+    """Edits that turn `left` into `right`, no character edited twice (optimal string alignment)."""
     before: list[int] = []
     row = list(range(len(right) + 1))
     for i, own in enumerate(left, 1):
