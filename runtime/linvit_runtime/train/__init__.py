@@ -1,0 +1,36 @@
+"""Training and evaluation: an explicit loop that resumes bit for bit.
+
+The command line builds a `Run` and calls `train`; it prints a `RunProblem` or `Stopped` and exits
+with its `exit_code`.
+"""
+
+from linvit_runtime.train.distributed import Dist
+from linvit_runtime.train.evaluation import Evaluation, evaluate
+from linvit_runtime.train.loop import train
+from linvit_runtime.train.problems import (
+    CheckpointProblem,
+    Diverged,
+    SetupProblem,
+    Stopped,
+    StorageProblem,
+)
+from linvit_runtime.train.run import Result, Run, run_directory
+from linvit_runtime.train.run_folder import read_config
+from linvit_runtime.train.weights import load_weights
+
+__all__ = [
+    "CheckpointProblem",
+    "Dist",
+    "Diverged",
+    "Evaluation",
+    "Result",
+    "Run",
+    "SetupProblem",
+    "Stopped",
+    "StorageProblem",
+    "evaluate",
+    "load_weights",
+    "read_config",
+    "run_directory",
+    "train",
+]
