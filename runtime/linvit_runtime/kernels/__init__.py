@@ -1,7 +1,7 @@
 """Linear attention as a torch operator, on the fastest implementation that a call's device has.
 
-    from linvit_runtime.kernels import linear_attention
-    out = linear_attention(q, k, v, feature_map="split_relu")  # [B, N, H, D] to [B, N, H*D]
+`linear_attention(q, k, v, feature_map="split_relu")` takes `[B, N, H, D]` to `[B, N, H*D]`. The
+README beside this file says which module does what.
 """
 
 from linvit_runtime.kernels.attention import linear_attention

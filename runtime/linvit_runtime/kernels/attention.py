@@ -63,23 +63,21 @@ class _LinearAttention(torch.autograd.Function):
     """The closed-form gradient; saves q, k, v, S and z only."""
 
     @staticmethod
-    def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, feature_map: str, eps: float
-    ) -> Tensor:
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, feature_map: str, eps: float) -> Tensor:
         out, S, z = linear_attention_train_op(q, k, v, feature_map, eps)
         ctx.save_for_backward(q, k, v, S, z)
         ctx.options = feature_map, eps
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         # Grad mode is on here only under create_graph=True. `once_differentiable` would let the
         # second-order term vanish silently whenever grad_out is a constant.
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             raise RuntimeError(
                 "linear_attention has no second derivative: differentiate without create_graph=True"
             )
-        gradients = linear_attention_backward_op(grad_out, *ctx.saved_tensors, *ctx.options)
+        gradients = linear_attention_backward_op(*grad_outputs, *ctx.saved_tensors, *ctx.options)
         return (*gradients, None, None)
 
 
@@ -101,6 +99,11 @@ def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
             raise ValueError(
                 f"linear_attention: {name} has shape {list(tensor.shape)}; "
                 "it must have four axes [batch, tokens, heads, width]"
+            )
+        if 0 in tensor.shape[2:]:
+            raise ValueError(
+                f"linear_attention: {name} has shape {list(tensor.shape)}; "
+                "it needs at least one head, of width at least one"
             )
     if q.dtype not in _DTYPES:
         raise ValueError(f"linear_attention: q is {q.dtype}; it must be a floating-point dtype")

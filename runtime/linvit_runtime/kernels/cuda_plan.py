@@ -1,4 +1,4 @@
-"""How a SIMT kernel is cut into tiles: sizes, threads and shared memory, chosen before compiling."""
+"""How a SIMT kernel is cut into tiles: its sizes, threads and shared memory."""
 
 from dataclasses import dataclass
 
@@ -68,17 +68,42 @@ class SimtPlan:
         return -(-self.value_dim // self.block_columns)
 
     @property
+    def rows_per_thread(self) -> int:
+        """Rows of S per thread."""
+        return self.feature_rows // self.thread_rows
+
+    @property
+    def columns_per_thread(self) -> int:
+        """Columns of S and of the output per thread."""
+        return self.block_columns // self.thread_columns
+
+    @property
+    def tokens_per_thread(self) -> int:
+        """Queries of a tile per thread."""
+        return self.tile_tokens // self.thread_rows
+
+    # Shared memory holds z, then a tile of features, then a tile of v that S replaces once it is
+    # complete.
+
+    @property
+    def tile_start(self) -> int:
+        """Where in shared memory the feature tile starts, in floats."""
+        return self.feature_rows
+
+    @property
+    def matrix_start(self) -> int:
+        """Where in shared memory the tile of v, later S, starts, in floats."""
+        return self.tile_start + self.tile_tokens * self.tile_stride
+
+    @property
     def shared_floats(self) -> int:
-        """Floats of shared memory: z, a tile of features, and a tile of v that S later replaces."""
-        tile = self.tile_tokens * self.tile_stride
-        return self.feature_rows + tile + self.block_columns * max(
-            self.tile_tokens, self.feature_rows
-        )
+        """Floats of shared memory in all."""
+        return self.matrix_start + self.block_columns * max(self.tile_tokens, self.feature_rows)
 
     @property
     def fits(self) -> bool:
         """Whether shared memory and registers suffice."""
-        accumulators = self.feature_rows * self.block_columns // self.num_threads
+        accumulators = self.rows_per_thread * self.columns_per_thread
         return 4 * self.shared_floats <= SHARED_MEMORY_LIMIT and accumulators <= MAX_ACCUMULATORS
 
 

@@ -7,43 +7,144 @@ and no two CTAs ever add into one place: the result is deterministic and indepen
 
 This is the kernel for float32 and for any architecture, and the reference for faster ones. The
 body is written once: numba-cuda compiles it for a device, and its simulator runs it in the tests.
+The steps are inlined device functions, because compiling a call would need a driver.
+
+Numba freezes what a function closes over into constants, but folds neither `plan.x` nor `2 * D`:
+every builder below therefore takes the plan apart before it defines its function.
 
 Legend: D head width of q and k, E of v, F features per head; CTA a block of threads.
 """
 
+import importlib
 import math
 from collections.abc import Callable
 from typing import Any
 
-from numba import cuda
-from numba.cuda import types
-
 from linvit_runtime.kernels.cuda_plan import SimtPlan
+
+# Imported as Any: numba describes device attributes such as threadIdx.x as Python properties.
+cuda: Any = importlib.import_module("numba.cuda")
+types: Any = cuda.types
 
 float32 = types.float32
 
-_ARRAY = types.Array(float32, 1, "C")
-_NUM_ARRAYS, _NUM_INTEGERS = 6, 12
+_POINTERS, _INTEGERS, _FLOATS = 6, 12, 2
 SIGNATURE = types.void(
-    *[_ARRAY] * _NUM_ARRAYS, *[types.int64] * _NUM_INTEGERS, *[float32] * 2
+    *[types.CPointer(float32)] * _POINTERS, *[types.int64] * _INTEGERS, *[float32] * _FLOATS
 )
-"""The types of the body's parameters. Offsets are 64 bits wide: B N 3 H D can pass 2^31."""
+"""The types of the kernel's parameters. Offsets have 64 bits: B N 3 H D can pass 2^31."""
+
+Floats = Any
+"""An array of float32 in global, shared or local memory."""
 
 
-def _build_feature_writer(feature_map: str, head_dim: int) -> Callable[..., None]:
-    """Make the device function that writes phi(x) of one channel x to `tile[position]`.
+def build_forward_kernel(plan: SimtPlan) -> Callable[..., None]:
+    """Make the body of the forward kernel for `plan`.
+
+    Launch it with `plan.num_threads` threads on a grid of (B*H, `plan.num_column_blocks`). Strides
+    and addresses count floats; channels are adjacent, results contiguous. S and z are written only
+    where `plan.save_state` asks for them.
+    """
+    value_dim, num_features = plan.value_dim, plan.num_features
+    block_columns, tile_tokens = plan.block_columns, plan.tile_tokens
+    thread_columns = plan.thread_columns
+    rows, columns, tokens = plan.rows_per_thread, plan.columns_per_thread, plan.tokens_per_thread
+    num_sums, num_outputs, shared_floats = rows * columns, tokens * columns, plan.shared_floats
+    clear, load_features = _build_clear(plan), _build_load_features(plan)
+    load_values, add_tile = _build_load_values(plan), _build_add_tile(plan)
+    finish_state, read_out = _build_finish_state(plan), _build_read_out(plan)
+
+    def linear_attention_forward(
+        q: Floats, k: Floats, v: Floats, out: Floats, S: Floats, z: Floats,
+        num_queries: int, num_keys: int, num_heads: int,
+        q_batch: int, q_token: int, q_head: int,
+        k_batch: int, k_token: int, k_head: int,
+        v_batch: int, v_token: int, v_head: int,
+        scale: float, scaled_eps: float,
+    ) -> None:  # fmt: skip
+        shared = cuda.shared.array(shared_floats, float32)
+        sums = cuda.local.array(num_sums, float32)
+        outputs = cuda.local.array(num_outputs, float32)
+        denominators = cuda.local.array(tokens, float32)
+        thread_row = cuda.threadIdx.x // thread_columns
+        first_column = (cuda.threadIdx.x - thread_row * thread_columns) * columns
+        head_index = cuda.blockIdx.x
+        batch = head_index // num_heads
+        head = head_index - batch * num_heads
+        block_start = cuda.blockIdx.y * block_columns
+        columns_left = value_dim - block_start
+
+        clear(shared, sums)
+        first = 0
+        while first < num_keys:
+            cuda.syncthreads()
+            load_features(shared, k, batch * k_batch + head * k_head, k_token, first, num_keys)
+            v_start = batch * v_batch + head * v_head + block_start
+            load_values(shared, v, v_start, v_token, first, num_keys, columns_left)
+            cuda.syncthreads()
+            add_tile(shared, sums, thread_row * rows, first_column)
+            first += tile_tokens
+        cuda.syncthreads()
+        S_start = head_index * num_features * value_dim + block_start
+        finish_state(
+            shared, sums, scale, thread_row * rows, first_column, columns_left,
+            S, S_start, z, head_index * num_features,
+        )  # fmt: skip
+
+        first = 0
+        while first < num_queries:
+            cuda.syncthreads()
+            load_features(shared, q, batch * q_batch + head * q_head, q_token, first, num_queries)
+            cuda.syncthreads()
+            read_out(shared, outputs, denominators, thread_row * tokens, first_column)
+            for j in range(tokens):
+                token = first + thread_row * tokens + j
+                inverse = float32(1) / (denominators[j] + scaled_eps)
+                row_start = ((batch * num_queries + token) * num_heads + head) * value_dim
+                for column in range(columns):
+                    if token < num_queries and first_column + column < columns_left:
+                        position = row_start + block_start + first_column + column
+                        out[position] = outputs[j * columns + column] * inverse
+            first += tile_tokens
+
+    return linear_attention_forward
+
+
+def _device(function: Callable[..., None]) -> Callable[..., None]:
+    return cuda.jit(device=True, inline="always")(function)
+
+
+def _build_clear(plan: SimtPlan) -> Callable[..., None]:
+    num_threads, num_cleared = plan.num_threads, plan.matrix_start
+    num_sums = plan.rows_per_thread * plan.columns_per_thread
+
+    def clear(shared: Floats, sums: Floats) -> None:
+        """Zero the sums, z, and with the feature tile its padding, which nothing writes later."""
+        i = cuda.threadIdx.x
+        while i < num_cleared:
+            shared[i] = float32(0)
+            i += num_threads
+        for j in range(num_sums):
+            sums[j] = float32(0)
+
+    return _device(clear)
+
+
+def _build_write_features(plan: SimtPlan) -> Callable[..., None]:
+    """Make `write(tile, position, x)`: phi(x) of one channel, into its one or two places.
 
     Comparisons are arranged so that a NaN takes the branch that keeps it.
     """
+    head_dim = plan.head_dim
 
-    def write_split_relu(tile: Any, position: int, x: float) -> None:
+    def write_split_relu(tile: Floats, position: int, x: float) -> None:
         tile[position] = float32(0) if x < 0 else x
         tile[position + head_dim] = float32(0) if x > 0 else -x
 
-    def write_relu(tile: Any, position: int, x: float) -> None:
+    def write_relu(tile: Floats, position: int, x: float) -> None:
         tile[position] = float32(0) if x < 0 else x
 
-    def write_elu_plus_one(tile: Any, position: int, x: float) -> None:
+    def write_elu_plus_one(tile: Floats, position: int, x: float) -> None:
         tile[position] = x + float32(1) if x > 0 else math.exp(x)
 
     writers = {
@@ -51,153 +152,130 @@ def _build_feature_writer(feature_map: str, head_dim: int) -> Callable[..., None
         "relu": write_relu,
         "elu_plus_one": write_elu_plus_one,
     }
-    # Inlined, because compiling a call would need a driver, and the compile gate has none.
-    return cuda.jit(device=True, inline="always")(writers[feature_map])
+    return _device(writers[plan.feature_map])
 
 
-def build_forward_body(plan: SimtPlan) -> Callable[..., None]:
-    """Make the body of the forward kernel for `plan`.
+def _build_load_features(plan: SimtPlan) -> Callable[..., None]:
+    head_dim, tile_start, tile_stride = plan.head_dim, plan.tile_start, plan.tile_stride
+    features_per_channel = plan.num_features // plan.head_dim
+    num_threads, tile_channels = plan.num_threads, plan.tile_tokens * plan.head_dim
+    write_features = _build_write_features(plan)
 
-    Launch it with `plan.num_threads` threads on a grid of (B*H, `plan.num_column_blocks`).
-    """
-    # Numba freezes what a body closes over into constants; it cannot fold `plan.x` or `2 * D`.
-    head_dim, value_dim = plan.head_dim, plan.value_dim
-    num_features, feature_rows = plan.num_features, plan.feature_rows
-    features_per_channel = num_features // head_dim
-    block_columns, tile_tokens = plan.block_columns, plan.tile_tokens
-    tile_stride, tile_floats = plan.tile_stride, plan.tile_tokens * plan.tile_stride
-    num_threads, thread_columns = plan.num_threads, plan.thread_columns
-    rows = plan.feature_rows // plan.thread_rows  # of S, per thread
-    tokens = plan.tile_tokens // plan.thread_rows  # of the output, per thread
-    columns = plan.block_columns // plan.thread_columns  # of S and of the output, per thread
-    num_sums, num_outputs = rows * columns, tokens * columns
-    tile_channels, tile_values = plan.tile_tokens * plan.head_dim, tile_tokens * block_columns
-    save_state, shared_floats = plan.save_state, plan.shared_floats
-    # Shared memory: z, then a tile of features, then a tile of v, which S replaces in phase 2.
-    tile_start = feature_rows
-    matrix_start = tile_start + tile_floats
-    write_features = _build_feature_writer(plan.feature_map, head_dim)
-
-    def linear_attention_forward(
-        q, k, v, out, S, z,
-        num_queries, num_keys, num_heads,
-        q_batch, q_token, q_head, k_batch, k_token, k_head, v_batch, v_token, v_head,
-        scale, scaled_eps,
-    ):  # fmt: skip
-        shared = cuda.shared.array(shared_floats, float32)
-        sums = cuda.local.array(num_sums, float32)
-        outputs = cuda.local.array(num_outputs, float32)
-        denominators = cuda.local.array(tokens, float32)
-        thread = cuda.threadIdx.x
-        thread_row = thread // thread_columns
-        thread_column = thread - thread_row * thread_columns
-        first_row, first_column = thread_row * rows, thread_column * columns
-        head_index = cuda.blockIdx.x
-        batch = head_index // num_heads
-        head = head_index - batch * num_heads
-        block_start = cuda.blockIdx.y * block_columns
-        q_start = batch * q_batch + head * q_head
-        k_start = batch * k_batch + head * k_head
-        v_start = batch * v_batch + head * v_head + block_start
-
-        # Zero z, and with the tile its padding, which nobody writes again.
-        i = thread
-        while i < matrix_start:
-            shared[i] = float32(0)
+    def load_features(
+        shared: Floats, x: Floats, x_start: int, x_token: int, first: int, num_tokens: int
+    ) -> None:
+        """Fill the feature tile; a token past the end has no features, whatever phi(0) is."""
+        i = cuda.threadIdx.x
+        while i < tile_channels:
+            token = i // head_dim
+            channel = i - token * head_dim
+            position = tile_start + token * tile_stride + channel
+            if first + token < num_tokens:
+                value = x[x_start + (first + token) * x_token + channel]
+                write_features(shared, position, value)
+            else:
+                for part in range(features_per_channel):
+                    shared[position + part * head_dim] = float32(0)
             i += num_threads
-        for j in range(num_sums):
-            sums[j] = float32(0)
 
-        # Phase 1: S and z. A token past the end contributes nothing, whatever phi(0) is.
-        start = 0
-        while start < num_keys:
-            cuda.syncthreads()
-            i = thread
-            while i < tile_channels:
-                token = i // head_dim
-                channel = i - token * head_dim
-                position = tile_start + token * tile_stride + channel
-                if start + token < num_keys:
-                    write_features(shared, position, k[k_start + (start + token) * k_token + channel])
-                else:
-                    for part in range(features_per_channel):
-                        shared[position + part * head_dim] = float32(0)
-                i += num_threads
-            i = thread
-            while i < tile_values:
-                token = i // block_columns
-                column = i - token * block_columns
-                x = float32(0)
-                if start + token < num_keys and block_start + column < value_dim:
-                    x = v[v_start + (start + token) * v_token + column]
-                shared[matrix_start + i] = x
-                i += num_threads
-            cuda.syncthreads()
-            i = thread
-            while i < num_features:
-                total = float32(0)
-                for token in range(tile_tokens):
-                    total += shared[tile_start + token * tile_stride + i]
-                shared[i] += total
-                i += num_threads
+    return _device(load_features)
+
+
+def _build_load_values(plan: SimtPlan) -> Callable[..., None]:
+    block_columns, matrix_start = plan.block_columns, plan.matrix_start
+    num_threads, tile_values = plan.num_threads, plan.tile_tokens * plan.block_columns
+
+    def load_values(
+        shared: Floats, v: Floats, v_start: int, v_token: int, first: int, num_keys: int,
+        columns_left: int,
+    ) -> None:  # fmt: skip
+        """Fill the tile of v, with zeros past the last token and the last column."""
+        i = cuda.threadIdx.x
+        while i < tile_values:
+            token = i // block_columns
+            column = i - token * block_columns
+            value = float32(0)
+            if first + token < num_keys and column < columns_left:
+                value = v[v_start + (first + token) * v_token + column]
+            shared[matrix_start + i] = value
+            i += num_threads
+
+    return _device(load_values)
+
+
+def _build_add_tile(plan: SimtPlan) -> Callable[..., None]:
+    num_features, block_columns = plan.num_features, plan.block_columns
+    tile_tokens, num_threads = plan.tile_tokens, plan.num_threads
+    tile_start, tile_stride, matrix_start = plan.tile_start, plan.tile_stride, plan.matrix_start
+    rows, columns = plan.rows_per_thread, plan.columns_per_thread
+
+    def add_tile(shared: Floats, sums: Floats, first_row: int, first_column: int) -> None:
+        """Add the tile's tokens to z, in shared memory, and to this thread's part of S."""
+        i = cuda.threadIdx.x
+        while i < num_features:
+            total = float32(0)
             for token in range(tile_tokens):
-                for row in range(rows):
-                    x = shared[tile_start + token * tile_stride + first_row + row]
-                    for column in range(columns):
-                        y = shared[matrix_start + token * block_columns + first_column + column]
-                        sums[row * columns + column] += x * y
-            start += tile_tokens
+                total += shared[tile_start + token * tile_stride + i]
+            shared[i] += total
+            i += num_threads
+        for token in range(tile_tokens):
+            for row in range(rows):
+                x = shared[tile_start + token * tile_stride + first_row + row]
+                for column in range(columns):
+                    y = shared[matrix_start + token * block_columns + first_column + column]
+                    sums[row * columns + column] += x * y
 
-        # Phase 2: scale by c, hand the state over, and read out.
-        cuda.syncthreads()
-        i = thread
+    return _device(add_tile)
+
+
+def _build_finish_state(plan: SimtPlan) -> Callable[..., None]:
+    num_features, value_dim, save_state = plan.num_features, plan.value_dim, plan.save_state
+    block_columns, matrix_start = plan.block_columns, plan.matrix_start
+    rows, columns, num_threads = plan.rows_per_thread, plan.columns_per_thread, plan.num_threads
+
+    def finish_state(
+        shared: Floats, sums: Floats, scale: float, first_row: int, first_column: int,
+        columns_left: int, S: Floats, S_start: int, z: Floats, z_start: int,
+    ) -> None:  # fmt: skip
+        """Scale S and z by c, put S where v was, and hand both over for the backward pass."""
+        i = cuda.threadIdx.x
         while i < num_features:
             x = shared[i] * scale
             shared[i] = x
-            if save_state and block_start == 0:
-                z[head_index * num_features + i] = x
+            if save_state and columns_left == value_dim:  # only the first block of columns
+                z[z_start + i] = x
             i += num_threads
         for row in range(rows):
+            feature = first_row + row
             for column in range(columns):
-                feature = first_row + row
                 x = sums[row * columns + column] * scale
                 shared[matrix_start + feature * block_columns + first_column + column] = x
-                output_column = block_start + first_column + column
-                if save_state and feature < num_features and output_column < value_dim:
-                    S[(head_index * num_features + feature) * value_dim + output_column] = x
-        start = 0
-        while start < num_queries:
-            cuda.syncthreads()
-            i = thread
-            while i < tile_channels:
-                token = i // head_dim
-                channel = i - token * head_dim
-                position = tile_start + token * tile_stride + channel
-                if start + token < num_queries:
-                    write_features(shared, position, q[q_start + (start + token) * q_token + channel])
-                i += num_threads
-            cuda.syncthreads()
-            for j in range(num_outputs):
-                outputs[j] = float32(0)
-            for j in range(tokens):
-                denominators[j] = float32(0)
-            for feature in range(num_features):
-                weight = shared[feature]
-                for j in range(tokens):
-                    x = shared[tile_start + (thread_row * tokens + j) * tile_stride + feature]
-                    denominators[j] += x * weight
-                    for column in range(columns):
-                        y = shared[matrix_start + feature * block_columns + first_column + column]
-                        outputs[j * columns + column] += x * y
-            for j in range(tokens):
-                token = start + thread_row * tokens + j
-                if token < num_queries:
-                    inverse = float32(1) / (denominators[j] + scaled_eps)
-                    row_start = ((batch * num_queries + token) * num_heads + head) * value_dim
-                    for column in range(columns):
-                        output_column = block_start + first_column + column
-                        if output_column < value_dim:
-                            out[row_start + output_column] = outputs[j * columns + column] * inverse
-            start += tile_tokens
+                if save_state and feature < num_features and first_column + column < columns_left:
+                    S[S_start + feature * value_dim + first_column + column] = x
 
-    return linear_attention_forward
+    return _device(finish_state)
+
+
+def _build_read_out(plan: SimtPlan) -> Callable[..., None]:
+    num_features, block_columns = plan.num_features, plan.block_columns
+    tile_start, tile_stride, matrix_start = plan.tile_start, plan.tile_stride, plan.matrix_start
+    tokens, columns = plan.tokens_per_thread, plan.columns_per_thread
+
+    def read_out(
+        shared: Floats, outputs: Floats, denominators: Floats, first_token: int, first_column: int
+    ) -> None:
+        """Compute S^T phi(q) and phi(q).z for this thread's tokens and columns."""
+        for j in range(tokens):
+            denominators[j] = float32(0)
+            for column in range(columns):
+                outputs[j * columns + column] = float32(0)
+        for feature in range(num_features):
+            weight = shared[feature]
+            for j in range(tokens):
+                x = shared[tile_start + (first_token + j) * tile_stride + feature]
+                denominators[j] += x * weight
+                for column in range(columns):
+                    y = shared[matrix_start + feature * block_columns + first_column + column]
+                    outputs[j * columns + column] += x * y
+
+    return _device(read_out)

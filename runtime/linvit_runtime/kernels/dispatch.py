@@ -9,12 +9,15 @@ RuntimeWarning says why, and `backends_used` names what ran, for a run's manifes
 """
 
 import functools
+import importlib.util
 import warnings
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from linvit_runtime.kernels import torch_backend
+from linvit_runtime.kernels.cuda_plan import SimtPlan, choose_plan
 from linvit_runtime.kernels.feature_maps import feature_map_named
 
 Direction = Literal["forward", "backward"]
@@ -46,6 +49,20 @@ def forward_without_state(q: Tensor, k: Tensor, v: Tensor, feature_map: str, eps
     return forward(q, k, v, feature_map, eps)[0]
 
 
+def cuda_forward(
+    q: Tensor, k: Tensor, v: Tensor, feature_map: str, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run the forward pass on a CUDA device: output, S and z as `torch_backend.forward`."""
+    return _cuda_forward(q, k, v, feature_map, eps, save_state=True)
+
+
+def cuda_forward_without_state(
+    q: Tensor, k: Tensor, v: Tensor, feature_map: str, eps: float
+) -> Tensor:
+    """Run the forward pass on a CUDA device where no gradient will be asked for."""
+    return _cuda_forward(q, k, v, feature_map, eps, save_state=False)[0]
+
+
 def backward(
     grad_out: Tensor,
     q: Tensor,
@@ -59,3 +76,48 @@ def backward(
     """Run the backward pass on any device: dq, dk and dv as `torch_backend.backward`."""
     _used["backward"]["torch"] = None
     return torch_backend.backward(grad_out, q, k, v, S, z, feature_map_named(feature_map), eps)
+
+
+def _cuda_forward(
+    q: Tensor, k: Tensor, v: Tensor, feature_map: str, eps: float, *, save_state: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    if q.dtype == torch.float64:  # float64 asks for the reference, which is no fallback
+        return forward(q, k, v, feature_map, eps)
+    plan = choose_plan(feature_map, q.shape[3], v.shape[3], save_state)
+    if plan is None:
+        _warn_of_fallback(f"a head width of {q.shape[3]} does not fit into shared memory")
+        return forward(q, k, v, feature_map, eps)
+    problem = _numba_cuda_problem(plan, q.device)
+    if problem is not None:
+        _warn_of_fallback(problem)
+        return forward(q, k, v, feature_map, eps)
+    from linvit_runtime.kernels import cuda_launch
+
+    _used["forward"]["numba-cuda-simt"] = None
+    return cuda_launch.forward(q, k, v, plan, eps)
+
+
+@functools.cache
+def _numba_cuda_problem(plan: SimtPlan, device: torch.device) -> str | None:
+    """Say why numba-cuda cannot build the kernel of `plan` here; None where it can."""
+    if importlib.util.find_spec("numba_cuda") is None:
+        return "numba-cuda is not installed (pip install 'linvit[cuda]')"
+    from linvit_runtime.kernels import cuda_launch
+
+    try:
+        cuda_launch.compile_forward(plan, device)
+    except Exception as problem:  # noqa: BLE001 - the toolkit behind numba-cuda has many ways to fail
+        lines = str(problem).splitlines() or ["no message"]
+        return f"numba-cuda cannot build the kernel ({type(problem).__name__}: {lines[0]})"
+    return None
+
+
+@functools.cache
+def _warn_of_fallback(reason: str) -> None:
+    """Warn, once per process and reason, that CUDA tensors take the torch path."""
+    warnings.warn(
+        f"linvit: linear attention runs in plain torch on CUDA, because {reason}. "
+        "Results are the same, but slower.",
+        RuntimeWarning,
+        stacklevel=1,
+    )

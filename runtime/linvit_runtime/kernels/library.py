@@ -76,7 +76,11 @@ def _without_autocast(operator: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _forward_flops(
-    q_shape: torch.Size, k_shape: torch.Size, v_shape: torch.Size, feature_map: str, *_: object,
+    q_shape: torch.Size,
+    k_shape: torch.Size,
+    v_shape: torch.Size,
+    feature_map: str,
+    *_: object,
     **__: object,
 ) -> int:
     """Count 2 FLOPs per multiply-accumulate of S and of the read-out: 2 B H (L + N) F E.
@@ -94,7 +98,7 @@ def _backward_flops(grad_out_shape: torch.Size, *args: Any, **_: object) -> int:
 
     What is recomputed (the features and the denominators) is not counted.
     """
-    q_shape, k_shape, v_shape, _S, _z, feature_map, *_ = args
+    q_shape, k_shape, v_shape, _S, _z, feature_map, *_eps = args
     return 2 * _forward_flops(q_shape, k_shape, v_shape, feature_map)
 
 
@@ -109,6 +113,8 @@ def _register(operator: Any, kernel: Callable[..., Any], fake: Callable[..., Any
 _register(linear_attention_op, dispatch.forward_without_state, _fake_out)
 _register(linear_attention_train_op, dispatch.forward, _fake_out_and_state)
 _register(linear_attention_backward_op, dispatch.backward, _fake_gradients)
+_library.impl(linear_attention_op.name(), dispatch.cuda_forward_without_state, "CUDA")
+_library.impl(linear_attention_train_op.name(), dispatch.cuda_forward, "CUDA")
 
 register_flop_formula([torch.ops.linvit.linear_attention, torch.ops.linvit.linear_attention_train])(
     _forward_flops

@@ -68,7 +68,11 @@ def forward(
     denominator = _denominator(features_q, z, scale * eps).view(batch, num_heads, num_queries, 1)
     numerator = torch.bmm(features_q, S).view(batch, num_heads, num_queries, v.shape[3])
     out = _heads_last(numerator, denominator, torch.div).to(q.dtype)
-    return out.flatten(2), S.view(batch, num_heads, *S.shape[1:]), z.view(batch, num_heads, S.shape[1])
+    return (
+        out.flatten(2),
+        S.view(batch, num_heads, *S.shape[1:]),
+        z.view(batch, num_heads, S.shape[1]),
+    )
 
 
 def backward(
