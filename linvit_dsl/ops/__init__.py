@@ -1,9 +1,60 @@
 """The primitive operators, one file each."""
 
+from linvit_dsl.ops.abs import Abs
+from linvit_dsl.ops.add import Add
+from linvit_dsl.ops.attend import Attend
+from linvit_dsl.ops.attributes import Attributes
+from linvit_dsl.ops.concat import Concat
+from linvit_dsl.ops.conv2d import Conv2d
+from linvit_dsl.ops.div import Div
+from linvit_dsl.ops.dropout import Dropout
+from linvit_dsl.ops.droppath import DropPath
+from linvit_dsl.ops.elu import Elu
+from linvit_dsl.ops.exp import Exp
+from linvit_dsl.ops.expand import Expand
+from linvit_dsl.ops.gelu import Gelu
+from linvit_dsl.ops.layernorm import LayerNorm
 from linvit_dsl.ops.linear import Linear
-from linvit_dsl.ops.op import Attributes, Example, Op, OpProblem, Saved
+from linvit_dsl.ops.mul import Mul
+from linvit_dsl.ops.neg import Neg
+from linvit_dsl.ops.op import Example, Op, OpProblem, Saved
+from linvit_dsl.ops.rearrange import Rearrange
+from linvit_dsl.ops.reduce import Reduce
+from linvit_dsl.ops.relu import Relu
+from linvit_dsl.ops.sigmoid import Sigmoid
+from linvit_dsl.ops.silu import Silu
+from linvit_dsl.ops.softmax import Softmax
+from linvit_dsl.ops.stack import Stack
+from linvit_dsl.ops.sub import Sub
+from linvit_dsl.ops.tanh import Tanh
 
-ALL_OPS: tuple[type[Op], ...] = (Linear,)
+ALL_OPS: tuple[type[Op], ...] = (
+    Linear,
+    Conv2d,
+    LayerNorm,
+    Softmax,
+    Attend,
+    Gelu,
+    Relu,
+    Elu,
+    Silu,
+    Sigmoid,
+    Tanh,
+    Exp,
+    Abs,
+    Dropout,
+    DropPath,
+    Add,
+    Sub,
+    Mul,
+    Div,
+    Neg,
+    Rearrange,
+    Reduce,
+    Expand,
+    Concat,
+    Stack,
+)
 """Every operator. A new one is a file in this folder and its name in this list."""
 
 OPS: dict[str, type[Op]] = {op.name: op for op in ALL_OPS}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from linvit_dsl.graph.ir import Initializer
 from linvit_dsl.ops.code import Code, call
+from linvit_dsl.ops.op import OpProblem
 
 INITIALIZERS: dict[str, tuple[int, int]] = {
     "zeros": (0, 0),
@@ -14,6 +15,27 @@ INITIALIZERS: dict[str, tuple[int, int]] = {
     "dirac": (0, 0),
 }
 """Word -> (fewest, most) arguments. `linvit_runtime.init` has a function for each."""
+
+_DEVIATIONS = ("normal", "trunc_normal")
+_FEWEST_AXES = {"xavier": 2, "dirac": 2}
+
+
+def check_initializer(initializer: Initializer | None, shape: tuple[int, ...]) -> None:
+    """Demand that `initializer` can start a weight of `shape`.
+
+    Raises:
+        OpProblem: E0336: a standard deviation that is not positive, or too few axes.
+    """
+    if initializer is None:
+        return
+    name, arguments = initializer.name, initializer.arguments
+    if name in _DEVIATIONS and not arguments[0] > 0:
+        problem = f"needs a standard deviation above 0, not {arguments[0]:g}"
+        raise OpProblem("E0336", name=name, problem=problem)
+    fewest = _FEWEST_AXES.get(name, 0)
+    if len(shape) < fewest:
+        problem = f"needs a weight of at least {fewest} axes, not {list(shape)}"
+        raise OpProblem("E0336", name=name, problem=problem)
 
 
 def initialized(module: Code, initializer: Initializer | None) -> Code:

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-
-from linvit_dsl.graph.ir import Initializer, TensorType, Weight
-from linvit_dsl.graph.size import Size
+from linvit_dsl.graph.ir import TensorType, Weight
+from linvit_dsl.graph.size import Poly, Size
+from linvit_dsl.ops.attributes import Attributes
 from linvit_dsl.ops.code import Code
 
 if TYPE_CHECKING:
@@ -25,6 +24,9 @@ Family = Literal[
     "softmax_attention", "linear_attention", "linear", "convolution", "memory", "norm", "glue"
 ]
 """What an operator is to a reader: decides its colour in diagrams."""
+
+BATCH = Poly.symbol("B")
+"""The one symbol that is left after elaboration."""
 
 
 class OpProblem(Exception):
@@ -55,37 +57,21 @@ class OpProblem(Exception):
         self.slots = slots
 
 
-Dimension = Annotated[int, Field(ge=1, le=2**20, strict=True)]
-"""The size of an axis, as a static argument."""
-Count = Annotated[int, Field(ge=0, le=2**20, strict=True)]
-"""A whole number that may be 0."""
-Axis = Annotated[int, Field(ge=-8, le=7, strict=True)]
-"""An axis number; negative ones count from the last."""
-Real = Annotated[float, BeforeValidator(lambda v: float(v) if isinstance(v, int) else v)]
-"""A real number."""
-Probability = Annotated[Real, Field(ge=0, lt=1)]
-"""A real number in [0, 1)."""
-Init = Initializer | None
-"""How weights start; None keeps what torch's own module does."""
-
-
-class Attributes(BaseModel):
-    """Base of every operator's static arguments, in positional order.
-
-    An operator whose keyword arguments name axes of a pattern (`h = 8`) declares a field `axes`.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+Types = tuple[TensorType, ...]
+Codes = tuple[Code, ...]
+Tensors = tuple["Tensor", ...]
+WeightTensors = Mapping[str, "Tensor"]
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What one operator keeps for backward.
+    """What one operator keeps for backward, beside its weights.
 
     Args:
         arguments: Indices of the arguments that it keeps.
         results: Indices of the results that it keeps.
-        elements: Further numbers, such as a mask or row sums.
+        elements: Further float32 numbers, such as row sums. A mask of booleans takes one byte each,
+            so it counts a quarter of its elements.
     """
 
     arguments: tuple[int, ...] = ()
@@ -93,29 +79,44 @@ class Saved:
     elements: Size = 0
 
 
+Draw = Literal["normal", "positive", "mask"]
+"""How to draw an argument for a test: N(0, 1), uniform in [0.5, 1.5], or zeros and ones."""
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One valid application, for the generic test, the documentation and the model generator."""
+    """One valid application, for the generic test, the documentation and the model generator.
+
+    Args:
+        attributes: The static arguments.
+        shapes: Of the tensor arguments, with the batch as the symbol `B` where one is meant.
+        note: What it shows.
+        draws: How to draw the arguments; those not listed are normal.
+    """
 
     attributes: Attributes
-    shapes: tuple[tuple[int, ...], ...]
+    shapes: tuple[tuple[Size, ...], ...]
     note: str = field(default="", compare=False)
+    draws: tuple[Draw, ...] = ()
 
 
 class Op:
-    """A primitive operator. Never instantiated; all methods are static.
+    """A primitive operator. Never instantiated; its methods are static.
 
     Class attributes:
         name: The word in the language.
         family: See `Family`.
         Attributes: Its static arguments.
-        arity: Number of tensor arguments, None when variadic (`concat`).
+        arity: Number of tensor arguments, None when it varies (`concat`); then `rule` checks it.
         keywords: Names of optional tensor arguments given by name (`keep`), which follow the
             positional ones in `arguments`.
         hyper: Names of attributes that change no shape and no weight (drop rates): the code
             generator may turn them into constructor arguments.
         view: Whether the result shares the storage of argument 0.
         random: Whether it draws random numbers in training.
+        takes_empty: Whether it accepts an axis of size 0, which only `split` makes.
+        needs_batch: Whether `call` takes one more argument, by keyword: `batch`, the code of the
+            batch size (`img.shape[0]`); and `reference` its number. Only `expand` does.
     """
 
     name: ClassVar[str]
@@ -126,12 +127,14 @@ class Op:
     hyper: ClassVar[tuple[str, ...]] = ()
     view: ClassVar[bool] = False
     random: ClassVar[bool] = False
+    takes_empty: ClassVar[bool] = False
+    needs_batch: ClassVar[bool] = False
 
     required: ClassVar[tuple[str, ...]] = (
         "name",
         "family",
         "Attributes",
-        "types",
+        "rule",
         "macs",
         "saved",
         "call",
@@ -143,14 +146,33 @@ class Op:
         super().__init_subclass__()
         if abstract:
             return
-        missing = [name for name in Op.required if getattr(cls, name, None) is getattr(Op, name, None)]
-        if missing or not cls.__doc__:
-            missing += [] if cls.__doc__ else ["a docstring"]
+        missing = [word for word in Op.required if getattr(cls, word, None) is _default(word)]
+        if not cls.__doc__:
+            missing.append("a docstring")
+        if missing:
             raise TypeError(f"operator {cls.__name__} is incomplete: missing {', '.join(missing)}")
 
+    @classmethod
+    def types(cls, attributes: Any, arguments: Types) -> Types:
+        """The types of the results: what holds for every operator is checked, then its `rule`.
+
+        Raises:
+            OpProblem: The arguments do not fit.
+        """
+        most = len(arguments) if cls.arity is None else cls.arity + len(cls.keywords)
+        if not (cls.arity or 0) <= len(arguments) <= most:
+            raise OpProblem("E0317", name=cls.name, expected=cls.arity, given=len(arguments))
+        for index, x in enumerate(arguments):
+            if 0 in x.sizes and not cls.takes_empty:
+                axis = x.sizes.index(0)
+                help = "join it with `concat` first, where an axis of 0 vanishes"
+                axes = ((index, axis),)
+                raise OpProblem("E0338", axes=axes, help=help, op=cls.name, axis=axis, given=x)
+        return cls.rule(attributes, arguments)
+
     @staticmethod
-    def types(attributes: Any, arguments: tuple[TensorType, ...]) -> tuple[TensorType, ...]:
-        """The shape rule.
+    def rule(attributes: Any, arguments: Types) -> Types:
+        """The shape rule; called through `types`.
 
         Raises:
             OpProblem: The arguments do not fit.
@@ -158,24 +180,35 @@ class Op:
         raise NotImplementedError
 
     @staticmethod
-    def weights(attributes: Any, arguments: tuple[TensorType, ...]) -> tuple[Weight, ...]:
+    def weights(attributes: Any, arguments: Types) -> tuple[Weight, ...]:
         """The parameter tensors it owns, named as in torch's state dict (`weight`, `bias`)."""
         return ()
 
     @staticmethod
-    def macs(
-        attributes: Any, arguments: tuple[TensorType, ...], results: tuple[TensorType, ...]
-    ) -> Size:
+    def macs(attributes: Any, arguments: Types, results: Types) -> Size:
         """Multiply-adds of one application; only products of matrices and convolutions count."""
         raise NotImplementedError
 
+    @classmethod
+    def products(cls, attributes: Any, arguments: Types, results: Types) -> Size:
+        """Multiply-adds as torch counts them: with the weighted sums that `macs` leaves out."""
+        return cls.macs(attributes, arguments, results)
+
     @staticmethod
-    def saved(attributes: Any, arguments: tuple[TensorType, ...]) -> Saved:
+    def saved(attributes: Any, arguments: Types) -> Saved:
         """What autograd keeps for backward."""
         raise NotImplementedError
 
     @staticmethod
-    def module(attributes: Any, arguments: tuple[TensorType, ...]) -> Code | None:
+    def identity(attributes: Any, arguments: Types) -> bool:
+        """Whether the result always equals argument 0 (a drop rate of 0, a slice of everything).
+
+        Code and diagrams may leave such an application out.
+        """
+        return False
+
+    @staticmethod
+    def module(attributes: Any, arguments: Types) -> Code | None:
         """Constructor of the submodule that it needs (weights, or training-only state), else None.
 
         The text may use `nn`, `torch` and `layers` and `init` of `linvit_runtime`.
@@ -185,20 +218,19 @@ class Op:
     @staticmethod
     def call(
         attributes: Any,
-        types: tuple[TensorType, ...],
-        arguments: tuple[Code, ...],
+        types: Types,
+        arguments: Codes,
         module: Code | None,
     ) -> Code:
         """The PyTorch expression; `module` is the submodule's `self.name` if there is one.
 
-        The text may use `torch`, `F`, `layers` and `kernels`. Several results are a tuple.
+        `types` are those of the arguments. The text may use `torch`, `F`, `layers` and `kernels`,
+        and holds for every batch size. Several results are a tuple.
         """
         raise NotImplementedError
 
     @staticmethod
-    def reference(
-        attributes: Any, arguments: tuple[Tensor, ...], weights: Mapping[str, Tensor]
-    ) -> Tensor | tuple[Tensor, ...]:
+    def reference(attributes: Any, arguments: Tensors, weights: WeightTensors) -> Tensor | Tensors:
         """The same in plain torch, in the precision of its arguments, in evaluation mode."""
         raise NotImplementedError
 
@@ -206,3 +238,7 @@ class Op:
     def examples() -> Iterator[Example]:
         """Valid applications that reach every branch of the rules."""
         raise NotImplementedError
+
+
+def _default(word: str) -> object:
+    return getattr(Op, word, None)

@@ -1,0 +1,54 @@
+"""`div`: the operator `/`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from linvit_dsl.ops.arithmetic import (
+    Arithmetic,
+    ArithmeticAttributes,
+    combined,
+    examples_of,
+    operands,
+    tensor_operands,
+)
+from linvit_dsl.ops.code import Code, binary
+from linvit_dsl.ops.op import Codes, Example, Saved, Tensors, Types, WeightTensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Div(Arithmetic):
+    """The quotient, number by number."""
+
+    name = "div"
+
+    @staticmethod
+    def rule(attributes: ArithmeticAttributes, arguments: Types) -> Types:
+        return combined("div", attributes, arguments)
+
+    @staticmethod
+    def saved(attributes: ArithmeticAttributes, arguments: Types) -> Saved:
+        if len(arguments) == 2:
+            return Saved(arguments=(0, 1))
+        # torch computes 1 / x first, and keeps it.
+        return Saved(elements=arguments[0].elements) if attributes.left is not None else Saved()
+
+    @staticmethod
+    def call(
+        attributes: ArithmeticAttributes, types: Types, arguments: Codes, module: Code | None
+    ) -> Code:
+        return binary("/", *operands(attributes, arguments))
+
+    @staticmethod
+    def reference(
+        attributes: ArithmeticAttributes, arguments: Tensors, weights: WeightTensors
+    ) -> Tensor:
+        left, right = tensor_operands(attributes, arguments)
+        return left / right
+
+    @staticmethod
+    def examples() -> Iterator[Example]:
+        yield from examples_of(right="positive")

@@ -1,0 +1,245 @@
+"""Patterns of axes, as in `b n (h c) -> b h n c`: their text, and the sizes of all their axes.
+
+A pattern names the axes of a tensor before and after. `(h c)` is one axis made of two, the last one
+running fastest; `1` is an axis of size 1; `...` stands for any axes that are left alone. The
+notation is that of einops (Rogozhnikov, ICLR 2022). Sizes may depend on the batch.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from linvit_dsl.graph.ir import Dim, TensorType
+from linvit_dsl.graph.size import Poly, Size, at_batch, product, simplify
+from linvit_dsl.ops.attributes import (
+    Axes,
+)
+from linvit_dsl.ops.op import (
+    OpProblem,
+)
+from linvit_dsl.ops.shapes import plural
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Group = tuple[str, ...]
+"""The names that make up one axis; none for an axis of size 1."""
+
+ELLIPSIS: Group = ("...",)
+
+_WORD = re.compile(r"\.\.\.|->|[(),]|[A-Za-z_\u0370-\u03ff][A-Za-z0-9_\u0370-\u03ff]*'*|[0-9]+|\S")
+_NAME = re.compile(r"[A-Za-z_\u0370-\u03ff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A pattern as text and taken apart: the axes of each operand, and those of the result."""
+
+    text: str
+    operands: tuple[tuple[Group, ...], ...]
+    result: tuple[Group, ...]
+
+
+@cache
+def parse_pattern(text: str) -> Pattern:
+    """Take a pattern apart.
+
+    Raises:
+        OpProblem: E0340, it cannot be read.
+    """
+    words = _WORD.findall(text)
+    if words.count("->") != 1:
+        _refuse(text, "it needs one `->` between the axes before and after")
+    arrow = words.index("->")
+    operands: list[list[str]] = [[]]
+    for word in words[:arrow]:
+        if word == ",":
+            operands.append([])
+        else:
+            operands[-1].append(word)
+    sides = tuple(_side(text, side) for side in [*operands, words[arrow + 1 :]])
+    if ELLIPSIS in sides[-1] and all(ELLIPSIS not in side for side in sides[:-1]):
+        _refuse(text, "`...` stands only on the right")
+    return Pattern(text, sides[:-1], sides[-1])
+
+
+def _side(text: str, words: list[str]) -> tuple[Group, ...]:
+    axes: list[Group] = []
+    inner: list[str] | None = None
+    names: set[str] = set()
+    for word in words:
+        if word == "(" and inner is None:
+            inner = []
+        elif word == ")" and inner is not None:
+            axes.append(tuple(inner))
+            inner = None
+        elif word == "1":
+            axes += [()] if inner is None else []
+        elif word == "..." and inner is not None:
+            _refuse(text, "`...` cannot stand in parentheses")
+        elif not (_NAME.match(word) or word == "..."):
+            known = "names, `1`, `...` and one level of parentheses"
+            _refuse(text, f"`{word}` has no place there; a pattern has {known}")
+        elif word in names:
+            _refuse(text, f"`{word}` stands twice on one side")
+        else:
+            names.add(word)
+            if inner is None:
+                axes.append((word,))
+            else:
+                inner.append(word)
+    if inner is not None:
+        _refuse(text, "a parenthesis is not closed")
+    return tuple(axes)
+
+
+def _refuse(text: str, problem: str) -> NoReturn:
+    raise OpProblem("E0340", pattern=text, problem=problem)
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """A pattern of one operand on a given shape, `...` spelled out.
+
+    Args:
+        before: What makes up each axis of the argument.
+        after: What makes up each axis of the result.
+        sizes: Of every name.
+        dims: The axes of the result. One that the argument has as well keeps its origin.
+    """
+
+    before: tuple[Group, ...]
+    after: tuple[Group, ...]
+    sizes: dict[str, Size]
+    dims: tuple[Dim, ...]
+
+    def size(self, group: Group) -> Size:
+        """The size of an axis."""
+        return product([self.sizes[name] for name in group])
+
+
+def solve(
+    op: str, text: str, axes: Axes, x: TensorType, *, only_left: bool = False, new: bool = False
+) -> Solution:
+    """Find the sizes of all axes of a pattern.
+
+    Args:
+        op: Who asks.
+        text: The pattern.
+        axes: Sizes given by name.
+        x: Type of the argument.
+        only_left: Whether names may be missing on the right (`reduce`).
+        new: Whether names may appear on the right, their sizes given (`expand`).
+
+    Raises:
+        OpProblem: E0340 to E0346.
+    """
+    pattern = parse_pattern(text)
+    if len(pattern.operands) != 1:
+        _refuse(text, f"`{op}` takes one tensor, so nothing is separated by commas")
+    before, after = _spell_out(pattern, x)
+    left = {name for group in before for name in group}
+    right = {name for group in after for name in group}
+    sizes = _given(pattern, axes, left | right)
+    for name in [*dict.fromkeys(n for group in after for n in group if n not in left)]:
+        if not new:
+            help = "`expand` makes new axes"
+            raise OpProblem(
+                "E0343", help=help, pattern=text, name=name, problem="stands only on the right"
+            )
+        if name not in sizes:
+            help = f"give it: `{name} = ...`"
+            problem = "stands only on the right and has no size"
+            raise OpProblem("E0343", help=help, pattern=text, name=name, problem=problem)
+    if not only_left and (lost := [n for group in before for n in group if n not in right]):
+        help = "`reduce` takes axes away; an axis of size 1 is written `1`"
+        problem = "stands only on the left"
+        raise OpProblem("E0343", help=help, pattern=text, name=lost[0], problem=problem)
+    for index, group in enumerate(before):
+        _divide(pattern, group, sizes, x, index)
+    whole = {group: x.dims[index] for index, group in enumerate(before) if group}
+    solved = Solution(before, after, sizes, ())
+    dims = tuple(whole.get(group) or Dim(solved.size(group)) for group in after)
+    return Solution(before, after, sizes, dims)
+
+
+def _spell_out(pattern: Pattern, x: TensorType) -> tuple[tuple[Group, ...], tuple[Group, ...]]:
+    """Both sides with `...` replaced by as many names as it stands for."""
+    left, right = pattern.operands[0], pattern.result
+    spare = len(x.dims) - len(left) + (ELLIPSIS in left)
+    if spare < 0 or (spare != 0 and ELLIPSIS not in left):
+        named = plural(len(left) - (ELLIPSIS in left), "axis")
+        given = plural(len(x.dims), "axis")
+        raise OpProblem("E0341", pattern=pattern.text, named=named, given=x, rank=given)
+    rest = tuple((f"...{index}",) for index in range(spare))
+    return _replace(left, rest), _replace(right, rest)
+
+
+def _replace(side: tuple[Group, ...], rest: tuple[Group, ...]) -> tuple[Group, ...]:
+    if ELLIPSIS not in side:
+        return side
+    index = side.index(ELLIPSIS)
+    return side[:index] + rest + side[index + 1 :]
+
+
+def _given(pattern: Pattern, axes: Axes, names: set[str]) -> dict[str, Size]:
+    sizes: dict[str, Size] = {}
+    for name, size in axes:
+        if name not in names:
+            help = "its axes are " + ", ".join(sorted(n for n in names if "." not in n))
+            problem = "does not occur"
+            raise OpProblem("E0343", help=help, pattern=pattern.text, name=name, problem=problem)
+        sizes[name] = size
+    return sizes
+
+
+def _divide(
+    pattern: Pattern, group: Group, sizes: dict[str, Size], x: TensorType, index: int
+) -> None:
+    """Find the one size that an axis leaves open, or check that the known ones fit."""
+    open_names = [name for name in group if name not in sizes]
+    size = x.sizes[index]
+    shown = group[0] if len(group) == 1 else f"({' '.join(group)})" if group else "1"
+    slots: dict[str, Any] = {"pattern": pattern.text, "given": x, "size": size, "group": shown}
+    slots |= {"axis": index, "axes": ((0, index),)}
+    if len(open_names) > 1:
+        help = f"give the size of one of them: `{open_names[0]} = ...`"
+        raise OpProblem("E0346", help=help, **slots)
+    known = product([sizes[name] for name in group if name in sizes])
+    if not open_names:
+        if known != size:
+            raise OpProblem("E0342", known=known, **slots)
+        return
+    quotient = Poly.of(size).exact_div(known)
+    if quotient is None or not quotient.integral:
+        help = _divisors(size, known)
+        raise OpProblem("E0344", help=help, known=known, **slots)
+    whole = simplify(quotient)
+    assert isinstance(whole, int | Poly), "an integral constant is an int"
+    sizes[open_names[0]] = whole
+
+
+def _divisors(size: Size, near: Size) -> str:
+    """`divisors of 384 near 7: 6, 8`."""
+    if not isinstance(size, int) or not isinstance(near, int):
+        return ""
+    below = next((n for n in range(min(near, size), 0, -1) if size % n == 0), None)
+    above = next((n for n in range(near, size + 1) if size % n == 0), None)
+    found = ", ".join(str(n) for n in (below, above) if n is not None)
+    return f"divisors of {size} near {near}: {found}"
+
+
+def open_axes(x: Tensor, solution: Solution) -> tuple[Tensor, list[str]]:
+    """`x` with one axis for every name on the left of the pattern, and these names."""
+    names = [name for group in solution.before for name in group]
+    return x.reshape([at_batch(solution.sizes[name], 1) for name in names]), names
+
+
+def concrete(axes: Axes, batch: int | None = None) -> Axes:
+    """The sizes given by name at batch `batch`; without it, those that do not depend on it."""
+    if batch is None:
+        return tuple((name, size) for name, size in axes if isinstance(size, int))
+    return tuple((name, at_batch(size, batch)) for name, size in axes)

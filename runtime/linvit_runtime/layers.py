@@ -1,0 +1,92 @@
+"""What generated code calls and torch does not have."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class DropPath(nn.Module):
+    """Stochastic depth (Huang et al., ECCV 2016): leaves out a residual branch of some images.
+
+    In training every image's entries are all 0 with probability `rate`, else divided by
+    1 - `rate`, so that their mean stays; otherwise the input is returned as it is.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        if not 0 <= rate < 1:
+            raise ValueError(f"rate is a probability below 1, not {rate}")
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, ...]` to the same."""
+        if not self.training or self.rate == 0:
+            return x
+        kept = 1 - self.rate
+        mask = x.new_empty((x.shape[0],) + (1,) * (x.ndim - 1)).bernoulli_(kept)
+        return x * (mask / kept)
+
+    def extra_repr(self) -> str:
+        """What `print(module)` shows in parentheses."""
+        return f"rate={self.rate}"
+
+
+class Constant(nn.Module):
+    """A tensor that never changes.
+
+    It follows its module to devices and precisions, and no checkpoint holds it.
+    """
+
+    value: Tensor
+
+    def __init__(self, value: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("value", value, persistent=False)
+
+    def forward(self) -> Tensor:
+        """The tensor."""
+        return self.value
+
+
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None = None, scale: float | None = None
+) -> Tensor:
+    """Softmax attention, softmax(scale q k^T) v.
+
+    Args:
+        q: Queries, `[*b, n, e]`.
+        k: Keys, `[*b, l, e]`.
+        v: Values, `[*b, l, c]`.
+        keep: Zeros and ones, broadcastable to `[*b, n, l]`: which keys each query sees. A query
+            that sees none gives 0, not NaN.
+        scale: Of the scores; e^(-1/2) if not given.
+
+    Returns:
+        `[*b, n, c]`.
+    """
+    leading = q.shape[:-2]
+    # torch's fused kernels want [B, heads, n, e].
+    if len(leading) != 2:
+        q, k, v = (_four_axes(x, x.shape[:-2]) for x in (q, k, v))
+    if keep is None:
+        out = F.scaled_dot_product_attention(q, k, v, scale=scale)
+        return out.reshape(*leading, *out.shape[-2:])
+    mask = keep != 0
+    if len(leading) != 2:
+        mask = mask.expand(*leading, q.shape[-2], k.shape[-2])
+        mask = _four_axes(mask, leading)
+    # A row that may see nothing sees everything instead, and is then replaced by 0: its softmax
+    # would be 0/0, forward and backward, in some of torch's kernels.
+    sees_some = mask.any(-1, keepdim=True)
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask | ~sees_some, scale=scale)
+    out = torch.where(sees_some, out, torch.zeros_like(out))
+    return out.reshape(*leading, *out.shape[-2:])
+
+
+def _four_axes(x: Tensor, leading: torch.Size) -> Tensor:
+    """`x` with exactly two leading axes: all but the last joined, or ones put in front."""
+    if len(leading) > 2:
+        return x.flatten(0, len(leading) - 2)
+    return x[(None,) * (2 - len(leading))]
