@@ -1,0 +1,122 @@
+"""Writes `__init__`: the submodules, weights and buffers of a class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from linvit_codegen.constructors import Built, Constructor, Element, Given, Parameter
+from linvit_codegen.names import Names
+from linvit_codegen.units import Unit, Units, module_code, store_code
+from linvit_codegen.writer import Writer
+from linvit_dsl.errors import InternalError
+from linvit_dsl.graph.ir import Apply, Call, Store
+from linvit_dsl.ops.code import Code, literal
+
+
+def write_attributes(
+    writer: Writer,
+    constructor: Constructor,
+    classes: Mapping[Unit, str],
+    units: Units,
+    variables: Names,
+    slots: Names,
+) -> None:
+    """Write the constructor of a class, inside its body."""
+    _Attributes(writer, constructor, classes, units, variables, slots).write()
+
+
+class _Attributes:
+    def __init__(
+        self,
+        writer: Writer,
+        constructor: Constructor,
+        classes: Mapping[Unit, str],
+        units: Units,
+        variables: Names,
+        slots: Names,
+    ) -> None:
+        self._writer = writer
+        self._constructor = constructor
+        self._classes = classes
+        self._units = units
+        self._variables = variables
+        self._slots = slots
+
+    def write(self) -> None:
+        """Annotations of buffers, then `__init__`."""
+        built = self._constructor.built
+        buffers = [
+            attribute for item in built if item.buffer for attribute, _ in self._buffers(item)
+        ]
+        if buffers:
+            # torch types an attribute that it finds by name as `Tensor | Module`.
+            self._writer.text(4, *(f"{name}: Tensor" for name in buffers), "")
+        parameters = [
+            f"{self._variables[p.word]}: {p.annotation}" for p in self._constructor.parameters
+        ]
+        self._writer.signature(4, "def __init__", ["self", *parameters], " -> None")
+        self._writer.text(8, "super().__init__()")
+        for item in built:
+            if item.buffer:
+                for name, tensor in self._buffers(item):
+                    self._writer.statement(8, "", f'self.register_buffer("{name}", {tensor})')
+            else:
+                name = self._slots[item.name]
+                self._writer.statement(8, f"self.{name} = ", self._attribute(item))
+
+    def _buffers(self, item: Built) -> list[tuple[str, Code]]:
+        name = self._slots[item.name]
+        if not item.indexed:
+            return [(name, _tensor(item.elements[0]))]
+        return [(f"{name}_{e.slot.index}", _tensor(e)) for e in item.elements]
+
+    def _attribute(self, item: Built) -> str:
+        first = item.elements[0]
+        if not item.indexed:
+            return str(self._element(first, item.given[0], {}))
+        kind = "nn.ParameterList" if isinstance(first.node, Store) else "nn.ModuleList"
+        if item.loops is None:
+            elements = [
+                str(self._element(element, given, {}))
+                for element, given in zip(item.elements, item.given, strict=True)
+            ]
+            return f"{kind}([{', '.join(elements)}])"
+        variables = {word: Code(self._variables[word]) for word in item.loops}
+        element = self._element(first, item.given[0], variables)
+        sources = [str(self._given(given)) for given in item.loops.values()]
+        if not sources:
+            return f"{kind}({element} for _ in range({len(item.elements)}))"
+        source = sources[0] if len(sources) == 1 else f"zip({', '.join(sources)})"
+        targets = ", ".join(map(str, variables.values()))
+        return f"{kind}({element} for {targets} in {source})"
+
+    def _element(
+        self, element: Element, given: Mapping[str, Given], variables: Mapping[str, Code]
+    ) -> Code:
+        node = element.node
+        hyper = {word: self._given(value) for word, value in given.items()} | dict(variables)
+        if isinstance(node, Apply):
+            code = module_code(node, hyper)
+            if code is None:
+                raise InternalError(f"{node.op.name} has a slot but needs no module")
+            return code
+        if isinstance(node, Call):
+            return Code(f"{self._classes[self._units[node.graph]]}({self._passed(hyper)})")
+        return Code(f"nn.Parameter({_tensor(element)})")
+
+    def _passed(self, hyper: Mapping[str, Code]) -> str:
+        """`drop_path` alone goes by position where that is what it is called."""
+        if len(hyper) == 1:
+            ((word, code),) = hyper.items()
+            if code.text == self._variables[word]:
+                return code.text
+        return ", ".join(f"{self._variables[word]}={code}" for word, code in hyper.items())
+
+    def _given(self, given: Given) -> Code:
+        return Code(self._variables[given.word]) if isinstance(given, Parameter) else literal(given)
+
+
+def _tensor(element: Element) -> Code:
+    if not isinstance(element.node, Store):
+        raise InternalError(f"{element.slot} is no declared tensor")
+    return store_code(element.node)

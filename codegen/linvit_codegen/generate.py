@@ -1,0 +1,250 @@
+"""Turns a checked graph into one Python module."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from linvit_codegen.attributes import write_attributes
+from linvit_codegen.constructors import Constructor
+from linvit_codegen.forward import Forward, Scope
+from linvit_codegen.header import Facts, with_header
+from linvit_codegen.intrinsics import Kernels
+from linvit_codegen.names import (
+    BUILTINS,
+    IMPORTED,
+    MODULE_ATTRIBUTES,
+    VARIABLE_RESERVED,
+    Names,
+    class_name,
+    function_name,
+    legalise,
+)
+from linvit_codegen.plan import Plan
+from linvit_codegen.source_map import source_map
+from linvit_codegen.units import Unit, Units
+from linvit_codegen.verify import verify
+from linvit_codegen.writer import Writer
+from linvit_dsl.errors import Source
+from linvit_dsl.graph.cost import cost
+from linvit_dsl.graph.ir import Graph, Repeat, Store, TensorType
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to generate.
+
+    Args:
+        kernels: `auto` calls a kernel wherever one computes an intrinsic block, `reference` emits
+            the bodies of intrinsic blocks in plain torch.
+    """
+
+    kernels: Kernels = "auto"
+
+    def __str__(self) -> str:
+        return f"kernels={self.kernels}"
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """A generated module.
+
+    Args:
+        name: Of the model's class.
+        text: The Python module.
+        map: Line of the module -> statement of the `.vit` text, and Python names -> names of the
+            language; see `source_map`. Can be stored as JSON.
+    """
+
+    name: str
+    text: str
+    map: dict[str, Any]
+
+    @property
+    def map_text(self) -> str:
+        """The map as JSON."""
+        return json.dumps(self.map, ensure_ascii=False, indent=1) + "\n"
+
+
+def generate(
+    graph: Graph, *, sources: Sequence[Source] = (), options: Options | None = None
+) -> Generated:
+    """Write the module of a model: the same bytes for the same graph, sources and options.
+
+    Args:
+        graph: The model, elaborated.
+        sources: All texts that it was resolved from, the spec itself first; they are hashed.
+        options: See `Options`.
+
+    Raises:
+        InternalError: The generated text breaks linvit's own rules.
+    """
+    options = options or Options()
+    emitter = _Emitter(graph, options)
+    body, writer = emitter.module()
+    first = sources[0] if sources else graph.span.source
+    total = cost(graph)
+    facts = Facts(emitter.top_name, PurePosixPath(first.name).name, total.params, total.macs)
+    text = with_header(facts, sources, str(options), body)
+    verify(text, emitter.top_name, emitter.defined)
+    offset = text.count("\n") - body.count("\n")
+    names = {"variables": emitter.variables.changed, "slots": emitter.slots.changed}
+    return Generated(emitter.top_name, text, source_map(text, writer.places, offset, names))
+
+
+class _Emitter:
+    """Writes all units of one model."""
+
+    def __init__(self, top: Graph, options: Options) -> None:
+        self._top = top
+        self._units = Units(top, options.kernels)
+        self._constructors: dict[Unit, Constructor] = {}
+        for unit in self._units:
+            self._constructors[unit] = Constructor(unit, self._units, self._constructors)
+        self._functions: dict[Unit, str] = {}
+        self._classes: dict[Unit, str] = {}
+        self._name_units()
+        self.variables = Names(self._words(), VARIABLE_RESERVED, self.defined)
+        self.slots = Names(self._slot_words(), MODULE_ATTRIBUTES)
+
+    @property
+    def top_name(self) -> str:
+        """The class of the model."""
+        return self._classes[self._units[self._top]]
+
+    @property
+    def defined(self) -> tuple[str, ...]:
+        """All classes and functions, in order of definition."""
+        return tuple(self._classes.get(unit) or self._functions[unit] for unit in self._units)
+
+    def _name_units(self) -> None:
+        top = self._units[self._top]
+        taken = {*IMPORTED, *BUILTINS, legalise(self._top.name)}
+        for unit in self._units:
+            name = unit.graph.name
+            if unit is top:
+                self._classes[unit] = legalise(name)
+            elif self._constructors[unit].stateful:
+                self._classes[unit] = class_name(name, taken)
+                taken.add(self._classes[unit])
+            else:
+                self._functions[unit] = function_name(name, taken)
+                taken.add(self._functions[unit])
+
+    def _words(self) -> Iterator[str]:
+        """All names of values and hyperparameters, in the order of the text."""
+        for unit in self._units:
+            yield from (parameter.word for parameter in self._constructors[unit].parameters)
+            yield from (value.name for value in unit.graph.inputs)
+            for node in unit.graph.walk():
+                results = (node.result,) if isinstance(node, Store) else node.results
+                yield from (value.name for value in results if value.name)
+            yield from _carried_names(unit.graph.nodes)
+
+    def _slot_words(self) -> Iterator[str]:
+        for unit in self._units:
+            yield from (node.slot.name for node in unit.graph.walk() if node.slot is not None)
+
+    def module(self) -> tuple[str, Writer]:
+        """The text below the header, and the writer that knows its places."""
+        parts = Writer()
+        for unit in self._units:
+            parts.text(0, "", "")
+            if unit in self._functions:
+                self._function(parts, unit)
+            else:
+                self._class(parts, unit)
+        name = self.top_name
+        parts.text(0, "", "", f"trace.locate_errors({name}, __file__)")
+        code = "\n".join(parts.lines)
+        head = _imports(code)
+        head += ["", f'__all__ = ["{name}"]']
+        writer = Writer()
+        writer.text(0, *head, *parts.lines)
+        shift = len(head)
+        writer.places = {line + shift: place for line, place in parts.places.items()}
+        return "\n".join(writer.lines) + "\n", writer
+
+    def _function(self, writer: Writer, unit: Unit) -> None:
+        parameters = [f"{self.variables[v.name]}: Tensor" for v in unit.graph.inputs]
+        writer.signature(0, f"def {self._functions[unit]}", parameters, _result(unit.graph))
+        writer.docstring(4, f"{_shapes(unit)}.")
+        self._body(writer, unit, 4)
+
+    def _class(self, writer: Writer, unit: Unit) -> None:
+        name = self._classes[unit]
+        # A model keeps the name that the text gives it: that is how it is loaded.
+        noqa = "" if "_" not in name and name[0].isupper() else "  # noqa: N801"
+        writer.text(0, f"class {name}(nn.Module):{noqa}")
+        params = cost(unit.graph).params
+        graph = unit.graph
+        doc = [graph.doc] if graph.doc else []
+        origin = f"{graph.kind.capitalize()} `{graph.name}` of `{graph.module}`."
+        writer.docstring(4, f"{_shapes(unit)}; {params:,} parameters.", *doc, origin)
+        constructor = self._constructors[unit]
+        writer.text(0, "")
+        write_attributes(
+            writer, constructor, self._classes, self._units, self.variables, self.slots
+        )
+        writer.text(0, "")
+        parameters = [f"{self.variables[v.name]}: Tensor" for v in graph.inputs]
+        writer.signature(4, "def forward", ["self", *parameters], _result(graph))
+        self._body(writer, unit, 8)
+
+    def _body(self, writer: Writer, unit: Unit, indent: int) -> None:
+        constructor = self._constructors[unit]
+        plan = Plan(unit.graph, self._units, constructor.omitted)
+        lengths = {b.name: len(b.elements) for b in constructor.built if b.indexed}
+        scope = Scope(self._units, self._functions, self.variables, self.slots, lengths)
+        Forward(writer, unit, plan, scope).write(indent)
+
+
+def _carried_names(nodes: Sequence[object]) -> Iterator[str]:
+    for node in nodes:
+        if isinstance(node, Repeat):
+            yield from (carried.name for carried in node.carried)
+            for iteration in node.iterations:
+                yield from _carried_names(iteration)
+
+
+def _result(graph: Graph) -> str:
+    count = len(graph.outputs)
+    return " -> Tensor" if count == 1 else f" -> tuple[{', '.join(['Tensor'] * count)}]"
+
+
+def _shapes(unit: Unit) -> str:
+    """`x [B, 64, 384] -> [B, 64, 384]`; sizes that differ between uses are `*`."""
+    graphs = unit.graphs
+    inputs = [
+        f"{value.name} {_shape([graph.inputs[k].type for graph in graphs])}"
+        for k, value in enumerate(graphs[0].inputs)
+    ]
+    outputs = [
+        _shape([graph.outputs[k].type for graph in graphs]) for k in range(len(graphs[0].outputs))
+    ]
+    return f"{', '.join(inputs)} -> {', '.join(outputs)}"
+
+
+def _shape(types: Sequence[TensorType]) -> str:
+    if len({len(type_.dims) for type_ in types}) > 1:
+        return "[...]"
+    columns = zip(*(type_.sizes for type_ in types), strict=True)
+    return "[" + ", ".join(str(c[0]) if len(set(c)) == 1 else "*" for c in columns) + "]"
+
+
+def _imports(code: str) -> list[str]:
+    """The import lines that the code needs, sorted as ruff sorts them."""
+
+    def used(name: str) -> bool:
+        return re.search(rf"(?<![\w.\"`]){name}\b", code) is not None
+
+    lines = ["import torch"] if used("torch") else []
+    lines += ["import torch.nn.functional as F"] if used("F") else []
+    runtime = [name for name in ("init", "kernels", "layers", "trace") if used(name)]
+    lines.append(f"from linvit_runtime import {', '.join(runtime)}")
+    lines.append("from torch import Tensor, nn")
+    return lines

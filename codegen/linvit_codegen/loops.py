@@ -1,0 +1,132 @@
+"""Finds the runs of alike iterations in a loop: those that one Python `for` can say.
+
+Iterations are alike when they have the same code on the same kinds of values, apart from the index
+of their slots and from hyperparameters; when each slot moves on by one; and when nothing made
+inside is used outside but through the values that the loop carries.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import dataclass
+
+from linvit_codegen.units import Key, Units
+from linvit_dsl.graph.ir import Apply, Call, Graph, Node, Repeat, Slot, Store, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Iterations `start` to `stop`, that one excluded; `alike` if they can be a `for`."""
+
+    start: int
+    stop: int
+    alike: bool
+
+
+def runs(repeat: Repeat, units: Units, omitted: Set[Apply], uses: Counter[Value]) -> Iterator[Run]:
+    """The iterations of a loop, cut into runs.
+
+    Args:
+        repeat: The loop.
+        units: Tells which blocks are the same class.
+        omitted: Applications that are not emitted.
+        uses: How often each value is an argument or a result, in the whole graph.
+    """
+    keys = [
+        _iteration_key(repeat, index, units, omitted) for index in range(len(repeat.iterations))
+    ]
+    slots = [_slots(iteration) for iteration in repeat.iterations]
+    start = 0
+    while start < len(keys):
+        stop = start + 1
+        while (
+            stop < len(keys)
+            and keys[stop] == keys[start]
+            and _follows(slots[stop - 1], slots[stop])
+        ):
+            stop += 1
+        alike = stop - start > 1 and not _escapes(repeat, start, stop, uses)
+        yield Run(start, stop, alike)
+        start = stop
+
+
+def uses_in(nodes: Iterable[Node]) -> Counter[Value]:
+    """How often each value is an argument of these nodes, loops opened."""
+    uses: Counter[Value] = Counter()
+    for node in opened(nodes):
+        if not isinstance(node, Store):
+            uses.update(node.arguments)
+    return uses
+
+
+def uses_of(graph: Graph) -> Counter[Value]:
+    """How often each value is an argument of a node, or a result of the graph."""
+    return uses_in(graph.nodes) + Counter(graph.outputs)
+
+
+def opened(nodes: Iterable[Node]) -> Iterator[Apply | Call | Store]:
+    """The nodes, loops replaced by the nodes of all their iterations."""
+    for node in nodes:
+        if isinstance(node, Repeat):
+            for iteration in node.iterations:
+                yield from opened(iteration)
+        else:
+            yield node
+
+
+def _iteration_key(repeat: Repeat, index: int, units: Units, omitted: Set[Apply]) -> Key:
+    carried = {c.values[index]: f"c{k}" for k, c in reversed(list(enumerate(repeat.carried)))}
+    local: dict[Value, str] = {}
+    nodes = repeat.iterations[index]
+    for node in opened(nodes):
+        for value in (node.result,) if isinstance(node, Store) else node.results:
+            local[value] = f"l{len(local)}"
+
+    def reference(value: Value) -> str:
+        return local.get(value) or carried.get(value) or f"o{id(value)}"
+
+    def place(slot: Slot) -> Key:
+        return (slot.name, slot.index is None)
+
+    body = tuple(units.node_key(node, reference, place) for node in nodes)
+    left = tuple(reference(c.values[index + 1]) for c in repeat.carried)
+    skipped = tuple(node in omitted for node in opened(nodes))
+    return (body, left, skipped)
+
+
+def _slots(nodes: tuple[Node, ...]) -> dict[str, set[int]]:
+    """The indices of each indexed slot that an iteration uses."""
+    found: dict[str, set[int]] = {}
+    for node in opened(nodes):
+        if node.slot is not None and node.slot.index is not None:
+            found.setdefault(node.slot.name, set()).add(node.slot.index)
+    return found
+
+
+def _follows(before: dict[str, set[int]], after: dict[str, set[int]]) -> bool:
+    return before.keys() == after.keys() and all(
+        len(indices) == 1 and after[name] == {index + 1 for index in indices}
+        for name, indices in before.items()
+    )
+
+
+def _escapes(repeat: Repeat, start: int, stop: int, uses: Counter[Value]) -> bool:
+    """Whether a value made in the run is used where a Python loop has already overwritten it."""
+    for index in range(start, stop):
+        nodes = repeat.iterations[index]
+        here = uses_in(nodes)
+        left = {c.values[index + 1] for c in repeat.carried}
+        after = uses_in(repeat.iterations[index + 1]) if index + 1 < stop else None
+        for node in opened(nodes):
+            if isinstance(node, Store) and not node.trained:
+                return True  # buffers are attributes of their own: there is no list to run over
+            for value in (node.result,) if isinstance(node, Store) else node.results:
+                allowed = here[value]
+                if value in left:
+                    if after is None:
+                        continue
+                    allowed += after[value]
+                if uses[value] != allowed:
+                    return True
+    return False

@@ -1,0 +1,59 @@
+"""Puts a generated module on the disk, never over something that a person wrote."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from linvit_codegen.generate import Generated
+from linvit_codegen.header import is_untouched
+
+
+class OverwriteRefused(Exception):
+    """The file holds something that linvit did not generate, or that was edited since."""
+
+
+def map_path(path: Path) -> Path:
+    """Where the source map of a generated file lies: `ripple.map.json` beside `ripple.py`."""
+    return path.with_suffix(".map.json")
+
+
+def write(generated: Generated, path: Path, force: bool = False) -> None:
+    """Write `path` and its source map beside it; each appears complete or not at all.
+
+    Args:
+        generated: What to write.
+        path: A file ending in `.py`; its folder must exist.
+        force: Replace a file even if it is not an unedited generated one.
+
+    Raises:
+        OverwriteRefused: `path` exists, is not an unedited generated file, and `force` is not set.
+        ValueError: `path` does not end in `.py`.
+        OSError: The file system refused.
+    """
+    path = Path(path)
+    if path.suffix != ".py":
+        raise ValueError(f"{path} does not end in .py")
+    if path.exists() and not force and not is_untouched(path.read_text(encoding="utf-8")):
+        raise OverwriteRefused(
+            f"{path} is not an unedited file of linvit's; choose another name or force it"
+        )
+    # The map first: a module without its map says less in an error, a map without module nothing.
+    _replace(map_path(path), generated.map_text)
+    _replace(path, generated.text)
+
+
+def _replace(path: Path, text: str) -> None:
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,96 @@
+"""Collects the lines of a generated file, and for each line the statement that it comes from."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from linvit_codegen.layout import WIDTH, signature, statement
+from linvit_dsl.errors import Span
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a generated line comes from: a statement of a block."""
+
+    statement: Span
+    block: str
+
+
+class Writer:
+    """Lines of Python, each with its `Place` if it has one."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.places: dict[int, Place] = {}
+
+    def text(self, indent: int, *lines: str) -> None:
+        """Add lines as they are."""
+        self.lines += [f"{' ' * indent}{line}".rstrip() for line in lines]
+
+    def statement(
+        self,
+        indent: int,
+        prefix: str,
+        expression: str,
+        suffix: str = "",
+        place: Place | None = None,
+    ) -> None:
+        """Add `prefix expression suffix`, broken where it is too long."""
+        first = len(self.lines)
+        self.lines += statement(prefix, expression, indent, suffix)
+        if place is not None:
+            self.places.update(dict.fromkeys(range(first, len(self.lines)), place))
+
+    def signature(self, indent: int, head: str, parameters: list[str], result: str) -> None:
+        """Add `def head(parameters) -> result:`."""
+        self.lines += signature(head, parameters, result, indent)
+
+    def comment(self, indent: int, text: str) -> None:
+        """Add a comment, wrapped."""
+        self.text(indent, *wrapped(text, WIDTH - indent, "# ", "#     "))
+
+    def docstring(self, indent: int, summary: str, *paragraphs: str) -> None:
+        """Add a docstring: one line if it fits, else paragraphs."""
+        blocks = [wrapped(printable(text), WIDTH - indent - 3, "", "") for text in paragraphs]
+        head = wrapped(printable(summary), WIDTH - indent - 3, "", "")
+        if not blocks and len(head) == 1 and len(head[0]) + indent + 6 <= WIDTH:
+            self.text(indent, f'"""{head[0]}"""')
+            return
+        self.text(indent, f'"""{head[0]}', *head[1:])
+        for block in blocks:
+            self.text(indent, "", *block)
+        self.text(indent, '"""')
+
+
+def printable(text: str) -> str:
+    """Text that can stand in a docstring or comment and end neither: no quotes that close one, no
+    backslash, no line break and no control or invisible character.
+    """
+    text = re.sub(r"\s+", " ", text).strip()
+    text = "".join(char if char.isprintable() else "?" for char in text)
+    return text.replace("\\", "/").replace('"""', "'''")
+
+
+def wrapped(text: str, width: int, first: str, later: str) -> list[str]:
+    """Words in lines of at most `width`, and longer only where one word is."""
+    lines: list[str] = []
+    line = first
+    for word in text.split(" "):
+        if len(line) + len(word) > width and line.strip("# "):
+            lines.append(line.rstrip())
+            line = later
+        line += f"{word} "
+    return [*lines, line.rstrip()]
+
+
+def source_line(span: Span) -> str:
+    """A statement as one line of text: of a statement with a body, the head up to its brace."""
+    text = _without_comments(span.text)
+    head = text.split("{", 1)[0] if re.match(r"(repeat|for|if)\b", text) else text
+    return printable(head)
+
+
+def _without_comments(text: str) -> str:
+    parts = re.findall(r'"(?:[^"\\\n]|\\.)*"|#[^\n]*|[^"#]+|"', text)
+    return "".join(part for part in parts if not part.startswith("#"))
