@@ -7,21 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from linvit_dsl.graph.ir import TensorType
 from linvit_dsl.graph.size import Size
-from linvit_dsl.ops.attributes import (
-    Attributes,
-    Real,
-)
+from linvit_dsl.ops.attributes import Attributes, Real
 from linvit_dsl.ops.code import Code, number
-from linvit_dsl.ops.op import (
-    BATCH,
-    Codes,
-    Draw,
-    Example,
-    Op,
-    OpProblem,
-    Tensors,
-    Types,
-)
+from linvit_dsl.ops.op import BATCH, Codes, Draw, Example, Op, OpProblem, Tensors, Types
 from linvit_dsl.ops.shapes import broadcast, clash
 
 if TYPE_CHECKING:

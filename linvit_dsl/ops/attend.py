@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from linvit_dsl.graph.ir import TensorType
 from linvit_dsl.graph.size import Size, product
-from linvit_dsl.ops.attributes import (
-    Attributes,
-    Positive,
-)
+from linvit_dsl.ops.attributes import Attributes, Positive
 from linvit_dsl.ops.code import Code, call
 from linvit_dsl.ops.op import (
     BATCH,

@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -32,10 +33,26 @@ def _as_float(value: object) -> object:
 
 Dimension = Annotated[int, Field(ge=1, le=2**20, strict=True)]
 """The size of an axis, as a static argument."""
+
+
+def _as_odd(value: int) -> int:
+    if value % 2 == 0:
+        raise PydanticCustomError("odd", "not odd")
+    return value
+
+
+Odd = Annotated[Dimension, AfterValidator(_as_odd)]
+"""The size of a window that has a centre."""
 Count = Annotated[int, Field(ge=0, le=2**20, strict=True)]
 """A whole number that may be 0."""
 Axis = Annotated[int, Field(ge=-8, le=7, strict=True)]
 """An axis number; negative ones count from the last."""
+Index = Annotated[int, Field(ge=-(2**20), lt=2**20, strict=True)]
+"""The place of an entry; negative ones count from the last."""
+Sizes = Annotated[tuple[Dimension, ...], Field(min_length=1, max_length=8)]
+"""A shape."""
+Parts = Annotated[tuple[Count, ...], Field(min_length=1, max_length=2**12)]
+"""The sizes of the parts of an axis."""
 Real = Annotated[float, BeforeValidator(_as_float), Field(strict=True, allow_inf_nan=False)]
 """A real number."""
 Positive = Annotated[Real, Field(gt=0)]
@@ -91,28 +108,22 @@ class Attributes(BaseModel):
 
 
 def attribute_problem(op: type[Op], error: ValidationError) -> tuple[str, str]:
-    """What is wrong with the first bad static argument: its name, and a message in linvit's words.
-
-    The message stands alone: "`p` of `dropout` must be below 1, not 1.5".
-    """
+    """The first bad static argument, and what is wrong with it: "`p` must be below 1, not 1.5"."""
     details = error.errors(include_url=False)[0]
-    field = str(details["loc"][0])
-    of = f"`{field}` of `{op.name}`"
-    kind = details["type"]
+    field, kind, context = str(details["loc"][0]), details["type"], details.get("ctx", {})
     if kind == "missing":
-        return field, f"{of} has no value"
+        return field, f"`{field}` has no value"
     if kind == "extra_forbidden":
         known = ", ".join(f"`{name}`" for name in op.Attributes.model_fields) or "none"
-        return field, f"`{op.name}` has no static argument `{field}`; it has {known}"
-    context = details.get("ctx", {})
+        return field, f"it has no static argument `{field}`, but {known}"
     if kind == "axis_size":
         name, size = str(context["name"]), _written(context["size"])
         return name, f"`{name}` must be a whole number from 1 to {2**20:,}, not {size}"
     given = _written(details["input"])
     demand = _DEMANDS.get(kind)
     if demand is None:
-        return field, f"{of} cannot be {given}"
-    return field, f"{of} must be {demand.format(**context)}, not {given}"
+        return field, f"`{field}` cannot be {given}"
+    return field, f"`{field}` must be {demand.format(**context)}, not {given}"
 
 
 _DEMANDS = {
@@ -128,6 +139,7 @@ _DEMANDS = {
     "string_too_long": "a text of at most {max_length} characters",
     "literal_error": "{expected}",
     "pair": "a number, or a pair for rows and columns",
+    "odd": "an odd number, so that it has a centre",
     "tuple_type": "a list",
     "too_short": "a list of at least {min_length}",
     "too_long": "a list of at most {max_length}",

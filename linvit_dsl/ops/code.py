@@ -11,6 +11,9 @@ from typing import Literal
 
 ATOM, UNARY, PRODUCT, SUM = 9, 7, 5, 4
 
+Key = int | slice | Literal["..."]
+"""What may stand in the brackets of an index."""
+
 
 @dataclass(frozen=True, slots=True)
 class Code:
@@ -26,7 +29,7 @@ class Code:
         """The text, in parentheses if it binds less tightly than `precedence`."""
         return self.text if self.precedence >= precedence else f"({self.text})"
 
-    def item(self, *keys: int | slice | Literal["..."]) -> Code:
+    def item(self, *keys: Key) -> Code:
         """`self[:, 0]`: integers, slices and an ellipsis."""
         return Code(f"{self.at(ATOM)}[{', '.join(map(_key, keys))}]")
 
@@ -80,7 +83,7 @@ def _quoted(text: str) -> str:
     return f'"{inside}"' if '"' not in text else repr(text)
 
 
-def _key(key: int | slice | Literal["..."]) -> str:
+def _key(key: Key) -> str:
     if not isinstance(key, slice):
         return str(key)
     return ":".join("" if bound is None else str(bound) for bound in (key.start, key.stop))

@@ -7,21 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from linvit_dsl.graph.ir import Dim, TensorType
 from linvit_dsl.graph.size import Poly, Size, simplify
-from linvit_dsl.ops.attributes import (
-    Attributes,
-    Axis,
-)
+from linvit_dsl.ops.attributes import Attributes, Axis
 from linvit_dsl.ops.code import Code, call, tuple_of
 from linvit_dsl.ops.movement import Movement
-from linvit_dsl.ops.op import (
-    BATCH,
-    Codes,
-    Example,
-    OpProblem,
-    Tensors,
-    Types,
-    WeightTensors,
-)
+from linvit_dsl.ops.op import BATCH, Codes, Example, OpProblem, Tensors, Types, WeightTensors
 from linvit_dsl.ops.shapes import axis_index, difference, plural
 
 if TYPE_CHECKING:

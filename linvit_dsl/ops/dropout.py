@@ -7,20 +7,9 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from linvit_dsl.graph.size import Size
-from linvit_dsl.ops.attributes import (
-    Attributes,
-    Probability,
-)
+from linvit_dsl.ops.attributes import Attributes, Probability
 from linvit_dsl.ops.code import Code, call
-from linvit_dsl.ops.op import (
-    BATCH,
-    Codes,
-    Example,
-    Saved,
-    Tensors,
-    Types,
-    WeightTensors,
-)
+from linvit_dsl.ops.op import BATCH, Codes, Example, Saved, Tensors, Types, WeightTensors
 from linvit_dsl.ops.pointwise import Pointwise
 
 if TYPE_CHECKING:

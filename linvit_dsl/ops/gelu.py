@@ -6,19 +6,9 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
-from linvit_dsl.ops.attributes import (
-    Attributes,
-)
+from linvit_dsl.ops.attributes import Attributes
 from linvit_dsl.ops.code import Code, call
-from linvit_dsl.ops.op import (
-    BATCH,
-    Codes,
-    Example,
-    Saved,
-    Tensors,
-    Types,
-    WeightTensors,
-)
+from linvit_dsl.ops.op import BATCH, Codes, Example, Saved, Tensors, Types, WeightTensors
 from linvit_dsl.ops.pointwise import Pointwise
 
 if TYPE_CHECKING:

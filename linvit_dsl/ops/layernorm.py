@@ -7,21 +7,9 @@ from typing import TYPE_CHECKING
 
 from linvit_dsl.graph.ir import Initializer, Weight
 from linvit_dsl.graph.size import Size, product
-from linvit_dsl.ops.attributes import (
-    Attributes,
-    Positive,
-)
+from linvit_dsl.ops.attributes import Attributes, Positive
 from linvit_dsl.ops.code import Code, call
-from linvit_dsl.ops.op import (
-    BATCH,
-    Codes,
-    Example,
-    Op,
-    Saved,
-    Tensors,
-    Types,
-    WeightTensors,
-)
+from linvit_dsl.ops.op import BATCH, Codes, Example, Op, Saved, Tensors, Types, WeightTensors
 from linvit_dsl.ops.shapes import fixed
 
 if TYPE_CHECKING:

@@ -7,24 +7,10 @@ from typing import TYPE_CHECKING
 
 from linvit_dsl.graph.ir import Dim, Initializer, TensorType, Weight
 from linvit_dsl.graph.size import Size
-from linvit_dsl.ops.attributes import (
-    Attributes,
-    Dimension,
-    Flag,
-    Init,
-)
+from linvit_dsl.ops.attributes import Attributes, Dimension, Flag, Init
 from linvit_dsl.ops.code import Code, call
 from linvit_dsl.ops.initializers import check_initializer, initialized
-from linvit_dsl.ops.op import (
-    BATCH,
-    Codes,
-    Example,
-    Op,
-    Saved,
-    Tensors,
-    Types,
-    WeightTensors,
-)
+from linvit_dsl.ops.op import BATCH, Codes, Example, Op, Saved, Tensors, Types, WeightTensors
 from linvit_dsl.ops.shapes import fixed
 
 if TYPE_CHECKING:
@@ -59,11 +45,7 @@ class Linear(Op):
         return (weight, bias) if attributes.bias else (weight,)
 
     @staticmethod
-    def macs(
-        attributes: Linear.Attributes,
-        arguments: Types,
-        results: Types,
-    ) -> Size:
+    def macs(attributes: Linear.Attributes, arguments: Types, results: Types) -> Size:
         return arguments[0].elements * attributes.out
 
     @staticmethod
@@ -78,10 +60,7 @@ class Linear(Op):
 
     @staticmethod
     def call(
-        attributes: Linear.Attributes,
-        types: Types,
-        arguments: Codes,
-        module: Code | None,
+        attributes: Linear.Attributes, types: Types, arguments: Codes, module: Code | None
     ) -> Code:
         return call(str(module), *arguments)
 

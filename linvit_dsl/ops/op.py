@@ -43,12 +43,7 @@ class OpProblem(Exception):
     """
 
     def __init__(
-        self,
-        code: str,
-        *,
-        axes: tuple[tuple[int, int], ...] = (),
-        help: str = "",
-        **slots: object,
+        self, code: str, *, axes: tuple[tuple[int, int], ...] = (), help: str = "", **slots: object
     ) -> None:
         super().__init__(code, slots)
         self.code = code
@@ -216,12 +211,7 @@ class Op:
         return None
 
     @staticmethod
-    def call(
-        attributes: Any,
-        types: Types,
-        arguments: Codes,
-        module: Code | None,
-    ) -> Code:
+    def call(attributes: Any, types: Types, arguments: Codes, module: Code | None) -> Code:
         """The PyTorch expression; `module` is the submodule's `self.name` if there is one.
 
         `types` are those of the arguments. The text may use `torch`, `F`, `layers` and `kernels`,

@@ -14,12 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from linvit_dsl.graph.ir import Dim, TensorType
 from linvit_dsl.graph.size import Poly, Size, at_batch, product, simplify
-from linvit_dsl.ops.attributes import (
-    Axes,
-)
-from linvit_dsl.ops.op import (
-    OpProblem,
-)
+from linvit_dsl.ops.attributes import Axes
+from linvit_dsl.ops.op import OpProblem
 from linvit_dsl.ops.shapes import plural
 
 if TYPE_CHECKING:
@@ -52,7 +48,7 @@ def parse_pattern(text: str) -> Pattern:
     """
     words = _WORD.findall(text)
     if words.count("->") != 1:
-        _refuse(text, "it needs one `->` between the axes before and after")
+        refuse(text, "it needs one `->` between the axes before and after")
     arrow = words.index("->")
     operands: list[list[str]] = [[]]
     for word in words[:arrow]:
@@ -62,7 +58,7 @@ def parse_pattern(text: str) -> Pattern:
             operands[-1].append(word)
     sides = tuple(_side(text, side) for side in [*operands, words[arrow + 1 :]])
     if ELLIPSIS in sides[-1] and all(ELLIPSIS not in side for side in sides[:-1]):
-        _refuse(text, "`...` stands only on the right")
+        refuse(text, "`...` stands only on the right")
     return Pattern(text, sides[:-1], sides[-1])
 
 
@@ -79,12 +75,12 @@ def _side(text: str, words: list[str]) -> tuple[Group, ...]:
         elif word == "1":
             axes += [()] if inner is None else []
         elif word == "..." and inner is not None:
-            _refuse(text, "`...` cannot stand in parentheses")
+            refuse(text, "`...` cannot stand in parentheses")
         elif not (_NAME.match(word) or word == "..."):
             known = "names, `1`, `...` and one level of parentheses"
-            _refuse(text, f"`{word}` has no place there; a pattern has {known}")
+            refuse(text, f"`{word}` has no place there; a pattern has {known}")
         elif word in names:
-            _refuse(text, f"`{word}` stands twice on one side")
+            refuse(text, f"`{word}` stands twice on one side")
         else:
             names.add(word)
             if inner is None:
@@ -92,11 +88,16 @@ def _side(text: str, words: list[str]) -> tuple[Group, ...]:
             else:
                 inner.append(word)
     if inner is not None:
-        _refuse(text, "a parenthesis is not closed")
+        refuse(text, "a parenthesis is not closed")
     return tuple(axes)
 
 
-def _refuse(text: str, problem: str) -> NoReturn:
+def refuse(text: str, problem: str) -> NoReturn:
+    """Say that a pattern cannot be read.
+
+    Raises:
+        OpProblem: E0340.
+    """
     raise OpProblem("E0340", pattern=text, problem=problem)
 
 
@@ -139,8 +140,10 @@ def solve(
     """
     pattern = parse_pattern(text)
     if len(pattern.operands) != 1:
-        _refuse(text, f"`{op}` takes one tensor, so nothing is separated by commas")
-    before, after = _spell_out(pattern, x)
+        refuse(text, f"`{op}` takes one tensor, so nothing is separated by commas")
+    before = spell_out(pattern, pattern.operands[0], x)
+    rest = tuple(group for group in before if group and group[0].startswith("..."))
+    after = _replace(pattern.result, rest)
     left = {name for group in before for name in group}
     right = {name for group in after for name in group}
     sizes = _given(pattern, axes, left | right)
@@ -166,16 +169,18 @@ def solve(
     return Solution(before, after, sizes, dims)
 
 
-def _spell_out(pattern: Pattern, x: TensorType) -> tuple[tuple[Group, ...], tuple[Group, ...]]:
-    """Both sides with `...` replaced by as many names as it stands for."""
-    left, right = pattern.operands[0], pattern.result
-    spare = len(x.dims) - len(left) + (ELLIPSIS in left)
-    if spare < 0 or (spare != 0 and ELLIPSIS not in left):
-        named = plural(len(left) - (ELLIPSIS in left), "axis")
+def spell_out(pattern: Pattern, side: tuple[Group, ...], x: TensorType) -> tuple[Group, ...]:
+    """The axes of one operand with `...` replaced by as many names as it stands for.
+
+    Raises:
+        OpProblem: E0341, the pattern has another number of axes.
+    """
+    spare = len(x.dims) - len(side) + (ELLIPSIS in side)
+    if spare < 0 or (spare != 0 and ELLIPSIS not in side):
+        named = plural(len(side) - (ELLIPSIS in side), "axis")
         given = plural(len(x.dims), "axis")
         raise OpProblem("E0341", pattern=pattern.text, named=named, given=x, rank=given)
-    rest = tuple((f"...{index}",) for index in range(spare))
-    return _replace(left, rest), _replace(right, rest)
+    return _replace(side, tuple((f"...{index}",) for index in range(spare)))
 
 
 def _replace(side: tuple[Group, ...], rest: tuple[Group, ...]) -> tuple[Group, ...]:

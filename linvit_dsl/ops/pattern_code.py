@@ -52,11 +52,7 @@ def rearranged(before: list[Group], after: list[Group], sizes: Sizes) -> list[St
     blocks = _blocks(before, after, source, target)
     moved = sorted(blocks, key=lambda block: target.index(block[0]))
     order = [blocks.index(block) for block in moved]
-    return [
-        *regrouped(before, blocks, sizes),
-        _permutation(order),
-        *regrouped(moved, after, sizes),
-    ]
+    return [*regrouped(before, blocks, sizes), _permutation(order), *regrouped(moved, after, sizes)]
 
 
 def _name_units(

@@ -7,21 +7,10 @@ from typing import TYPE_CHECKING
 
 from linvit_dsl.graph.ir import TensorType
 from linvit_dsl.graph.size import at_batch
-from linvit_dsl.ops.attributes import (
-    Attributes,
-    Axes,
-    Pattern,
-)
+from linvit_dsl.ops.attributes import Attributes, Axes, Pattern
 from linvit_dsl.ops.code import Code
 from linvit_dsl.ops.movement import Movement
-from linvit_dsl.ops.op import (
-    BATCH,
-    Codes,
-    Example,
-    Tensors,
-    Types,
-    WeightTensors,
-)
+from linvit_dsl.ops.op import BATCH, Codes, Example, Tensors, Types, WeightTensors
 from linvit_dsl.ops.pattern import concrete, open_axes, solve
 from linvit_dsl.ops.pattern_code import chain, rearrangement
 

@@ -7,22 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 from linvit_dsl.graph.ir import TensorType
 from linvit_dsl.graph.size import Size, at_batch
-from linvit_dsl.ops.attributes import (
-    Attributes,
-    Axes,
-    Pattern,
-)
+from linvit_dsl.ops.attributes import Attributes, Axes, Pattern
 from linvit_dsl.ops.code import Code
-from linvit_dsl.ops.op import (
-    BATCH,
-    Codes,
-    Example,
-    Op,
-    Saved,
-    Tensors,
-    Types,
-    WeightTensors,
-)
+from linvit_dsl.ops.op import BATCH, Codes, Example, Op, Saved, Tensors, Types, WeightTensors
 from linvit_dsl.ops.pattern import concrete, open_axes, solve
 from linvit_dsl.ops.pattern_code import chain, reduction
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from linvit_dsl.graph.ir import Dim, TensorType
 from linvit_dsl.graph.size import Size
+from linvit_dsl.ops.code import Key
 from linvit_dsl.ops.op import OpProblem
 
 
@@ -80,6 +81,15 @@ def difference(left: TensorType, right: TensorType, skip: int | None = None) -> 
         if index != skip and a != b:
             return index
     return None
+
+
+def along(axis: int, x: TensorType, key: int | slice) -> tuple[Key, ...]:
+    """An index along one axis: `:, :, key`, or `..., key` for the last of several."""
+    rank = len(x.dims)
+    axis %= rank
+    if axis == rank - 1 and rank > 2:
+        return "...", key
+    return (*(slice(None),) * axis, key)
 
 
 def plural(number: int, noun: str) -> str:

@@ -5,19 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from linvit_dsl.ops.attributes import (
-    Attributes,
-)
+from linvit_dsl.ops.attributes import Attributes
 from linvit_dsl.ops.code import Code, call
-from linvit_dsl.ops.op import (
-    BATCH,
-    Codes,
-    Example,
-    Saved,
-    Tensors,
-    Types,
-    WeightTensors,
-)
+from linvit_dsl.ops.op import BATCH, Codes, Example, Saved, Tensors, Types, WeightTensors
 from linvit_dsl.ops.pointwise import Pointwise
 
 if TYPE_CHECKING:

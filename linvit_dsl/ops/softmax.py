@@ -6,21 +6,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from linvit_dsl.graph.size import Size
-from linvit_dsl.ops.attributes import (
-    Attributes,
-    Axis,
-)
+from linvit_dsl.ops.attributes import Attributes, Axis
 from linvit_dsl.ops.code import Code
-from linvit_dsl.ops.op import (
-    BATCH,
-    Codes,
-    Example,
-    Op,
-    Saved,
-    Tensors,
-    Types,
-    WeightTensors,
-)
+from linvit_dsl.ops.op import BATCH, Codes, Example, Op, Saved, Tensors, Types, WeightTensors
 from linvit_dsl.ops.shapes import axis_index
 
 if TYPE_CHECKING:

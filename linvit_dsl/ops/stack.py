@@ -6,22 +6,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from linvit_dsl.graph.ir import Dim, TensorType
-from linvit_dsl.ops.attributes import (
-    Attributes,
-    Axis,
-)
+from linvit_dsl.ops.attributes import Attributes, Axis
 from linvit_dsl.ops.code import Code, call, tuple_of
 from linvit_dsl.ops.concat import expect_alike
 from linvit_dsl.ops.movement import Movement
-from linvit_dsl.ops.op import (
-    BATCH,
-    Codes,
-    Example,
-    OpProblem,
-    Tensors,
-    Types,
-    WeightTensors,
-)
+from linvit_dsl.ops.op import BATCH, Codes, Example, OpProblem, Tensors, Types, WeightTensors
 from linvit_dsl.ops.shapes import axis_index
 
 if TYPE_CHECKING:
