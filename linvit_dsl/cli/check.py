@@ -1,0 +1,57 @@
+"""`linvit check`: everything that is wrong with a spec."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from linvit_dsl.cli.arguments import add_format, add_overrides, open_spec, settings
+from linvit_dsl.cli.failures import REJECTED
+
+if TYPE_CHECKING:
+    from linvit_dsl.errors import Diagnostic
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument(
+        "specs",
+        metavar="SPEC[:MODEL]",
+        nargs="+",
+        help="a .vit file, or the name of a shipped spec; without MODEL all of its models",
+    )
+    add_overrides(parser, "static parameter")
+    add_format(parser)
+    parser.set_defaults(handler=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print all findings; 1 if one of them is an error."""
+    from linvit_dsl.cli.output import show, show_json
+    from linvit_dsl.errors.render import summary, to_json
+
+    overrides = settings(options.set)
+    found: list[Diagnostic] = []
+    for text in options.specs:
+        found += _findings(text, overrides)
+    if options.format == "json":
+        show_json([to_json(diagnostic) for diagnostic in found])
+    elif found:
+        show(found, stream=sys.stdout)
+    else:
+        print(f"{', '.join(options.specs)}: {summary(found)}")
+    return REJECTED if any(diagnostic.severity == "error" for diagnostic in found) else 0
+
+
+def _findings(text: str, overrides: dict[str, str]) -> tuple[Diagnostic, ...]:
+    from linvit_dsl.check import check_program, elaborate
+    from linvit_dsl.errors import LinvitError
+
+    try:
+        program, model = open_spec(text)
+        if model is None and not overrides:
+            return check_program(program)
+        return elaborate(program, model, overrides).warnings
+    except LinvitError as error:
+        return error.diagnostics

@@ -1,0 +1,39 @@
+"""`linvit cost`: what a model costs, without building it."""
+
+from __future__ import annotations
+
+import argparse
+
+from linvit_dsl.cli.arguments import add_format, add_spec, load_model, settings
+from linvit_dsl.cli.failures import UsageProblem
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_spec(parser)
+    parser.add_argument(
+        "--batch", metavar="N", type=int, default=1, help="images that are computed at once (1)"
+    )
+    parser.add_argument(
+        "--depth", metavar="N", type=int, help="levels of the tree to show (default: all)"
+    )
+    add_format(parser)
+    parser.set_defaults(handler=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the cost tree."""
+    from linvit_dsl.cli.output import show_json
+    from linvit_dsl.graph.cost import cost
+    from linvit_dsl.graph.cost_table import render_cost
+
+    for name in ("batch", "depth"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UsageProblem(f"--{name} must be at least 1, not {value}")
+    costs = cost(load_model(options.spec, settings(options.set)).graph, options.batch)
+    if options.format == "json":
+        show_json(costs.to_json())
+    else:
+        print(render_cost(costs, depth=options.depth), end="")
+    return 0

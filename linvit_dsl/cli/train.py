@@ -1,0 +1,151 @@
+"""`linvit train`: a model, trained by the recipe of its spec."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from linvit_dsl.cli.arguments import add_run_options, add_spec, data_source, load_model, settings
+from linvit_dsl.cli.built_model import MODULE, build_model
+from linvit_dsl.cli.failures import UsageProblem
+
+if TYPE_CHECKING:
+    from linvit_dsl.graph.ir import Graph
+    from linvit_runtime.train import Result, Run
+
+RUNS = Path("runs")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_spec(parser, overrides="static parameter (stages=2) or recipe field (optimizer.lr=1e-3)")
+    parser.add_argument(
+        "--run", metavar="DIR", type=Path, help="the run folder (default: in runs/, by content)"
+    )
+    parser.add_argument(
+        "--resume",
+        metavar="auto|DIR",
+        help="go on from the newest checkpoint: if there is one (auto), or of that run folder",
+    )
+    parser.add_argument("--seed", metavar="N", help="the recipe's seed")
+    parser.add_argument("--epochs", metavar="N", help="the recipe's number of epochs")
+    parser.add_argument(
+        "--steps", metavar="N", type=int, help="stop, saved and resumable, after N steps in all"
+    )
+    add_run_options(parser)
+    parser.set_defaults(handler=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train, and say what was reached and where it is recorded."""
+    if options.steps is not None and options.steps < 1:
+        raise UsageProblem(f"--steps must be at least 1, not {options.steps}")
+    request = prepare(options)
+    from linvit_runtime.train import Stopped, train
+
+    print(f"run folder {request.directory}")
+    try:
+        _report(train(request))
+    except Stopped as stopped:
+        print(f"linvit: {stopped}\n  help: add --resume {request.directory}", file=sys.stderr)
+        return stopped.exit_code
+    return 0
+
+
+def prepare(options: argparse.Namespace) -> Run:
+    """The run that the options describe.
+
+    Raises:
+        UsageProblem: They contradict each other.
+        SpecError: The model or its recipe is rejected.
+        DataProblem: The data are absent or damaged.
+    """
+    statics, fields = _overrides(options)
+    model = load_model(options.spec, statics)
+    from linvit_codegen import generate
+    from linvit_dsl.check import recipe_for
+    from linvit_runtime.data import load
+    from linvit_runtime.train import Run, run_directory
+
+    program = model.program
+    data, folder = data_source(options.data)
+    recipe = recipe_for(program, model.name, fields, data)
+    generated = generate(model.graph, sources=program.sources)
+    image_shape, classes = _interface(model.graph)
+    directory, resume = _place(options)
+    request = Run(
+        name=_title(model.name, statics),
+        build_model=partial(build_model, directory or RUNS),
+        recipe=recipe,
+        data=load(recipe.data.name, folder),
+        directory=directory or RUNS,
+        files={
+            "spec.vit": program.root.source.text,
+            MODULE: generated.text,
+            "model.map.json": generated.map_text,
+        },
+        image_shape=image_shape,
+        classes=classes,
+        device=options.device,
+        resume=resume,
+        stop_after=options.steps,
+    )
+    if directory is None:
+        directory = run_directory(RUNS, model.name.lower(), request.id, recipe.data.name)
+        build = partial(build_model, directory)
+        request = replace(request, directory=directory, build_model=build)
+    return request
+
+
+def _overrides(options: argparse.Namespace) -> tuple[dict[str, str], dict[str, str]]:
+    """Static parameters and recipe fields among the overrides: a field's name tells it."""
+    from linvit_dsl.check.recipe import Recipe
+
+    statics: dict[str, str] = {}
+    fields: dict[str, str] = {}
+    for name, value in settings(options.set).items():
+        is_field = name.partition(".")[0] in Recipe.model_fields
+        (fields if is_field else statics)[name] = value
+    for field, value in (("seed", options.seed), ("schedule.epochs", options.epochs)):
+        if value is not None:
+            if field in fields:
+                raise UsageProblem(f"`{field}` is given twice: {fields[field]} and {value}")
+            fields[field] = value
+    return statics, fields
+
+
+def _place(options: argparse.Namespace) -> tuple[Path | None, Literal["auto", "must", "never"]]:
+    """The run folder if one is named, and whether to go on from a checkpoint in it."""
+    if options.resume in (None, "auto"):
+        return options.run, "auto" if options.resume else "never"
+    if options.run is not None:
+        raise UsageProblem("--run and --resume both name a folder; one of them is enough")
+    return Path(options.resume), "must"
+
+
+def _title(name: str, statics: dict[str, str]) -> str:
+    """The model with its overrides, as the language writes it: `RippleViT[stages = 2]`."""
+    given = ", ".join(f"{name} = {value}" for name, value in sorted(statics.items()))
+    return f"{name}[{given}]" if given else name
+
+
+def _interface(graph: Graph) -> tuple[tuple[int, int, int] | None, int | None]:
+    """The images (C, H, W) that a model takes and the classes that it tells apart, if it does."""
+    images = [size for size in graph.inputs[0].type.sizes[1:] if isinstance(size, int)]
+    scores = [size for size in graph.outputs[0].type.sizes[1:] if isinstance(size, int)]
+    shape = (images[0], images[1], images[2]) if len(images) == 3 else None
+    return shape, scores[0] if len(scores) == 1 else None
+
+
+def _report(result: Result) -> None:
+    best, last = result.best, result.last
+    if best and last:
+        print(
+            f"test top-1 {100 * last.top1:.2f} %, loss {last.loss:.4f} after step {result.step:,}"
+        )
+        print(f"best top-1 {100 * best.top1:.2f} % after step {result.best_step:,}")
+    print(f"{'finished' if result.finished else 'stopped'} in {result.seconds:.1f} s")
