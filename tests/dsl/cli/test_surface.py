@@ -1,0 +1,75 @@
+"""The command line is a promise: every option is listed here, and a change is made on purpose."""
+
+import re
+
+import pytest
+
+from linvit_dsl import __version__
+from linvit_dsl.cli import main
+from linvit_dsl.cli.parser import VERBS
+from tests.conftest import Golden
+
+OPTIONS = {
+    "check": {"SPEC[:MODEL]", "--help", "--set", "--format"},
+    "explain": {"CODE", "--help", "--format"},
+    "cost": {"SPEC[:MODEL]", "--help", "--set", "--batch", "--depth", "--format"},
+    "compile": {"SPEC[:MODEL]", "--help", "--set", "-o", "--force", "--stdout"},
+    "render": {"SPEC[:MODEL]", "--help", "--set", "-o"},
+    "train": {
+        "SPEC[:MODEL]",
+        "--help",
+        "--set",
+        "--run",
+        "--resume",
+        "--seed",
+        "--epochs",
+        "--steps",
+        "--data",
+        "--device",
+    },
+    "eval": {"RUN", "--help", "--weights", "--batch", "--data", "--device", "--format"},
+}
+
+
+@pytest.fixture(autouse=True)
+def _terminal_of_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+
+def help_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    with pytest.raises(SystemExit) as leaving:
+        main([*words, "--help"])
+    assert leaving.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_the_verbs_are_these() -> None:
+    assert set(VERBS) == set(OPTIONS)
+
+
+@pytest.mark.parametrize("verb", OPTIONS)
+def test_the_options_of_a_verb_are_these(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = help_of(capsys, verb)
+    listed = re.findall(r"^  (?:-h, )?(-{1,2}[\w-]+|[A-Z][A-Z\[\]:]+)", text, re.MULTILINE)
+    assert set(listed) == OPTIONS[verb]
+
+
+@pytest.mark.parametrize("verb", OPTIONS)
+def test_the_help_of_a_verb_is_the_reviewed_one(
+    verb: str, capsys: pytest.CaptureFixture[str], golden: Golden
+) -> None:
+    golden.check(f"cli/{verb}.txt", help_of(capsys, verb))
+
+
+def test_the_help_of_linvit_is_the_reviewed_one(
+    capsys: pytest.CaptureFixture[str], golden: Golden
+) -> None:
+    golden.check("cli/linvit.txt", help_of(capsys))
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        main(["--version"])
+    assert leaving.value.code == 0
+    assert capsys.readouterr().out == f"linvit {__version__}\n"
