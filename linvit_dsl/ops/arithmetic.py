@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+_VERBS = {"add": "add", "sub": "subtract", "mul": "multiply", "div": "divide"}
+
+
 class ArithmeticAttributes(Attributes):
     """The operand that is a number, if one is: `2 * x` has `left` = 2, `x / 2` has `right` = 2."""
 
@@ -55,7 +58,13 @@ def combined(name: str, attributes: ArithmeticAttributes, arguments: Types) -> T
         help = "axes combine when they are equal or one of them is 1, counted from the last"
         slots = {"first": left.dims[i], "second": right.dims[j], "axis": i}
         raise OpProblem(
-            "E0323", axes=((0, i), (1, j)), help=help, op=name, left=left, right=right, **slots
+            "E0323",
+            axes=((0, i), (1, j)),
+            help=help,
+            op=_VERBS[name],
+            left=left,
+            right=right,
+            **slots,
         )
     return (TensorType(broadcast(left, right), left.dtype),)
 

@@ -162,7 +162,7 @@ class Op:
                 axis = x.sizes.index(0)
                 help = "join it with `concat` first, where an axis of 0 vanishes"
                 axes = ((index, axis),)
-                raise OpProblem("E0338", axes=axes, help=help, op=cls.name, axis=axis, given=x)
+                raise OpProblem("E0337", axes=axes, help=help, op=cls.name, axis=axis, given=x)
         return cls.rule(attributes, arguments)
 
     @staticmethod
