@@ -1,9 +1,10 @@
-"""Static arithmetic: exact rationals, the symbolic batch, and floats only where a root forces them."""
+"""Static arithmetic: exact rationals, the symbolic batch, floats only where a root forces them."""
 
 from __future__ import annotations
 
 import math
 from fractions import Fraction
+from typing import TypeVar
 
 from linvit_dsl.check.values import Division, Number, Quantity, Result, kind_of, show_number
 from linvit_dsl.errors import Diagnostic, Span, SpecError, diagnose
@@ -56,12 +57,8 @@ def undefined(expression: ast.Binary, left: Result, right: Result) -> Diagnostic
 
 def _value(expression: ast.Binary, a: Quantity, b: Quantity) -> Quantity:
     match expression.operator:
-        case "+":
-            result = _promote(a, b)[0] + _promote(a, b)[1]
-        case "-":
-            result = _promote(a, b)[0] - _promote(a, b)[1]
-        case "*":
-            result = _promote(a, b)[0] * _promote(a, b)[1]
+        case "+" | "-" | "*":
+            result = _ring(expression.operator, a, b)
         case "/":
             result = _quotient(expression, a, b)
         case "^":
@@ -71,13 +68,26 @@ def _value(expression: ast.Binary, a: Quantity, b: Quantity) -> Quantity:
     return result if isinstance(result, float) else simplify(result)
 
 
-def _promote(a: Quantity, b: Quantity) -> tuple[Quantity, Quantity]:
-    """Both as floats if one is; a polynomial beside an exact number stays exact."""
+def _ring(operator: str, a: Quantity, b: Quantity) -> Quantity:
+    """Exact as long as both sides are; a polynomial makes a float beside it a fraction."""
+    if isinstance(a, Poly) or isinstance(b, Poly):
+        return _combine(operator, Poly.of(_exact(a)), Poly.of(_exact(b)))
     if isinstance(a, float) or isinstance(b, float):
-        if isinstance(a, Poly) or isinstance(b, Poly):
-            return (Poly.of(_exact(a)), Poly.of(_exact(b)))
-        return float(a), float(b)
-    return a, b
+        return _combine(operator, float(a), float(b))
+    return _combine(operator, Fraction(a), Fraction(b))
+
+
+Same = TypeVar("Same", float, Fraction, Poly)
+
+
+def _combine(operator: str, a: Same, b: Same) -> Same:
+    match operator:
+        case "+":
+            return a + b
+        case "-":
+            return a - b
+        case _:
+            return a * b
 
 
 def _exact(value: Quantity) -> Fraction | Poly:
@@ -87,10 +97,8 @@ def _exact(value: Quantity) -> Fraction | Poly:
 def _quotient(expression: ast.Binary, a: Quantity, b: Quantity) -> Quantity:
     if b == 0:
         raise SpecError(_refused(expression, a, b, "division by zero"))
-    if isinstance(a, float) or isinstance(b, float):
-        left, right = _promote(a, b)
-        if isinstance(left, float) and isinstance(right, float):
-            return left / right
+    if not isinstance(a, Poly) and not isinstance(b, Poly) and float in (type(a), type(b)):
+        return float(a) / float(b)
     quotient = Poly.of(_exact(a)).exact_div(_exact(b))
     if quotient is None:
         raise SpecError(_refused(expression, a, b, "the batch does not cancel"))
@@ -99,7 +107,9 @@ def _quotient(expression: ast.Binary, a: Quantity, b: Quantity) -> Quantity:
 
 def _power(expression: ast.Binary, a: Quantity, b: Quantity) -> Quantity:
     if isinstance(b, Poly) or abs(b) > LARGEST_EXPONENT:
-        raise SpecError(_refused(expression, a, b, f"an exponent is a number up to {LARGEST_EXPONENT}"))
+        raise SpecError(
+            _refused(expression, a, b, f"an exponent is a number up to {LARGEST_EXPONENT}")
+        )
     if isinstance(a, Poly):
         if isinstance(b, float) or b < 0 or Fraction(b).denominator != 1:
             raise SpecError(_refused(expression, a, b, "the batch has whole powers only"))

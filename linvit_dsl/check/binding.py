@@ -17,6 +17,7 @@ from linvit_dsl.check.values import (
     Result,
     Static,
     Value,
+    key_of,
     kind_of,
     show,
 )
@@ -91,8 +92,9 @@ def bind_block(
 def offer(
     target: BlockValue, positional: list[Given], named_: dict[str, Given], span: Span
 ) -> BlockValue:
-    """Static arguments for a block that came through a parameter: it takes those that it declares
-    and has not been given.
+    """Static arguments for a block that came through a parameter.
+
+    It takes those that it declares and has not been given.
 
     Raises:
         SpecError: E0314, offered by position.
@@ -169,11 +171,9 @@ def bind_statics(
                 )
             )
         value = of_kind(parameter, value, place)
-        if isinstance(inferred, Number) and isinstance(value, Number):
-            if inferred.value != value.value:
-                raise SpecError(
-                    diagnose("E0303", place, name=name, first=inferred, second=value)
-                )
+        if isinstance(inferred, Number) and key_of(inferred) != key_of(value):
+            second = show(value)
+            raise SpecError(diagnose("E0303", place, name=name, first=inferred, second=second))
         scope.names[name] = value
 
 
@@ -187,7 +187,7 @@ def _default(scope: Expressions, parameter: ast.StaticParameter, block: BlockVal
 
 
 def of_kind(parameter: ast.StaticParameter, value: Static, place: Span) -> Static:
-    """The value if it is of the declared kind; a block remembers the parameter that it came through.
+    """The value if it is of the declared kind; a block remembers its parameter.
 
     Raises:
         SpecError: E0310, or E0301 and E0302 for sizes.

@@ -26,7 +26,7 @@ from linvit_dsl.check.values import (
 )
 from linvit_dsl.errors import Label, Span, SpecError, diagnose
 from linvit_dsl.graph import limits
-from linvit_dsl.graph.ir import Carried, Node, Value
+from linvit_dsl.graph.ir import Carried, Node, Origin, Value
 from linvit_dsl.syntax import ast, holes
 
 Results = tuple[Value | tuple[Value, ...], ...]
@@ -192,15 +192,15 @@ class Body:
 
     def _message(self, text: ast.Text) -> str:
         """The text with each `{expression}` replaced by its value."""
-        parts: list[str] = []
-        for part in holes(text):
-            parts.append(part if isinstance(part, str) else show(self.scope.evaluate(part)))
-        return "".join(parts)
+        return "".join(
+            part if isinstance(part, str) else show(self.scope.evaluate(part))
+            for part in holes(text)
+        )
 
-    def _sides(self, condition: ast.Expression) -> tuple[tuple[Label, ...], list[object]]:
+    def _sides(self, condition: ast.Expression) -> tuple[tuple[Label, ...], list[Origin]]:
         """The values of the names in a failed condition, and where they came from."""
         labels: list[Label] = []
-        origins: list[object] = []
+        origins: list[Origin] = []
         sides = (condition.left, condition.right) if isinstance(condition, ast.Binary) else ()
         for side in sides:
             value = self.scope.evaluate(side)
@@ -264,9 +264,10 @@ class Body:
             return
         total = combine(self.scope, expression, old, new, (name.name,))
         if isinstance(old, Value) and isinstance(total, Value) and total.type != old.type:
-            sides = {"left": old.type, "right": total.type}
-            place = statement.span
-            raise SpecError(diagnose("E0329", place, name=name.name, **sides))
+            found = diagnose(
+                "E0329", statement.span, name=name.name, left=old.type, right=total.type
+            )
+            raise SpecError(found)
         self.scope.names[name.name] = total
 
     def _repeat(self, statement: ast.Repeat) -> None:
@@ -322,9 +323,7 @@ class Body:
         }
 
 
-def _carried(
-    states: list[dict[str, Result | Unknown]], local: set[str]
-) -> tuple[Carried, ...]:
+def _carried(states: list[dict[str, Result | Unknown]], local: set[str]) -> tuple[Carried, ...]:
     """The tensors that a loop hands on from one iteration to the next, under their names."""
     carried: list[Carried] = []
     for name, first in states[0].items():
@@ -364,7 +363,8 @@ def _binds(statement: ast.Statement) -> tuple[str, ...]:
         case ast.Repeat() | ast.For():
             return tuple(name for inner in statement.body for name in _binds(inner))
         case ast.If():
-            return tuple(name for inner in (*statement.yes, *statement.no) for name in _binds(inner))
+            return tuple(
+                name for inner in (*statement.yes, *statement.no) for name in _binds(inner)
+            )
         case _:
             return ()
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ from linvit_dsl.graph.ir import (
     Value,
     Weight,
 )
+from linvit_dsl.graph.size import at_batch
 from linvit_dsl.ops import Attributes, Op
 
 
@@ -42,9 +43,7 @@ class GraphBuilder:
         """How many loops are open."""
         return self._depth
 
-    def slot(
-        self, name: str, span: Span, *, labelled: bool, indexed: bool | None = None
-    ) -> Slot:
+    def slot(self, name: str, span: Span, *, labelled: bool, indexed: bool | None = None) -> Slot:
         """A fresh slot: `name`, or the next of `name` in a loop.
 
         An unlabelled name that is taken gets a number; a label may be written once only. `indexed`
@@ -110,13 +109,13 @@ class GraphBuilder:
     ) -> Value:
         """Declare a `param` or a `buffer`; its sizes are concrete."""
         slot = self.slot(name, span, labelled=True)
-        weight = Weight(name, tuple(int(size) for size in type_.sizes), initializer)
+        weight = Weight(name, tuple(at_batch(size, 1) for size in type_.sizes), initializer)
         value = Value(type_, span, name)
         self._nodes.append(Store(slot, trained, weight, value, span, self.statement))
         return value
 
     @contextmanager
-    def unrolled(self) -> Iterator[None]:
+    def unrolled(self) -> Generator[None]:
         """Within, slots are indexed, as in a list comprehension."""
         self._depth += 1
         try:
@@ -125,7 +124,7 @@ class GraphBuilder:
             self._depth -= 1
 
     @contextmanager
-    def iteration(self, *, shared: bool = False) -> Iterator[list[Node]]:
+    def iteration(self, *, shared: bool = False) -> Generator[list[Node]]:
         """Collect the nodes of one iteration apart from the others.
 
         With `shared`, every iteration gets the slots of the first: one set of weights.
@@ -164,8 +163,6 @@ class GraphBuilder:
         return Graph(name, module, kind, intrinsic, statics, inputs, outputs, nodes, span, doc)
 
 
-def _values(
-    types: tuple[TensorType, ...], span: Span, names: tuple[str, ...]
-) -> tuple[Value, ...]:
+def _values(types: tuple[TensorType, ...], span: Span, names: tuple[str, ...]) -> tuple[Value, ...]:
     names = names if len(names) == len(types) else ("",) * len(types)
     return tuple(Value(type_, span, name) for type_, name in zip(types, names, strict=True))

@@ -1,4 +1,4 @@
-"""Sizes: a whole number >= 1, or an error that says which division went wrong, and what would fit."""
+"""Sizes: a whole number >= 1, or an error that says which division failed, and what would fit."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def as_dimension(
     if number.value < 1:
         raise SpecError(not_positive(number, span, name, expression))
     if number.value > limits.DIMENSION:
-        raise SpecError(diagnose("E0703", span, value=f"{number.value:,}", limit=f"{limits.DIMENSION:,}"))
+        raise SpecError(
+            diagnose("E0703", span, value=f"{number.value:,}", limit=f"{limits.DIMENSION:,}")
+        )
     return replace(number, value=int(number.value))
 
 
@@ -159,4 +161,3 @@ def _ancestors(origin: Origin) -> list[Origin]:
         found += level
         level = [operand for o in level for operand in o.operands]
     return found
-

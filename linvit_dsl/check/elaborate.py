@@ -4,8 +4,8 @@ Takes: a program whose names are resolved, a model, overrides. Gives: a `Model` 
 Non-goals: optimising, and anything that needs torch.
 Errors: E03xx, E04xx and E07xx, each with the chain of origins and the path of blocks.
 
-Every application of a block is specialised for its static arguments and the shapes of its tensors,
-once per combination. A statement that fails is reported, and binds its names to `UNKNOWN`, whose use
+Every application of a block is specialised for its static arguments and the shapes of its
+tensors, once per combination. A statement that fails is reported, and binds its names to `UNKNOWN`, whose use
 stays silent, so that one mistake gives one error and the rest of the block is still checked.
 """
 
@@ -37,7 +37,7 @@ from linvit_dsl.errors.suggest import nearest
 from linvit_dsl.graph import limits
 from linvit_dsl.graph.ir import Call, Graph, Slot, Store, Value
 from linvit_dsl.graph.size import Poly
-from linvit_dsl.syntax import ast, parse_literal
+from linvit_dsl.syntax import ast, parse_expression
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,8 @@ class Elaborator:
             results.pop(0) if isinstance(part, Value) else tuple(results.pop(0) for _ in part)
             for part in special.results
         )
-        return shaped if len(shaped) > 1 else shaped[0]
+        (first, *others) = shaped
+        return shaped if others else first
 
     def unalias(self, block: BlockValue, span: Span) -> BlockValue:
         """The block behind an alias: its own statics bound, all others passed on."""
@@ -300,12 +301,14 @@ class Elaborator:
         except Poisoned:
             return None
         module = self.program.root.source.module
-        return replace(graph, name=name, module=module, kind="model", doc=declaration.doc or graph.doc)
+        return replace(
+            graph, name=name, module=module, kind="model", doc=declaration.doc or graph.doc
+        )
 
     def _override(self, block: BlockValue, overrides: Mapping[str, str]) -> BlockValue:
         for name, text in overrides.items():
             source = Source("--set", f"{name} = {text}", "")
-            expression = parse_literal(source, len(name) + 3)
+            expression = parse_expression(source, len(name) + 3)
             value = Expressions(self, block.module).evaluate(expression)
             place = Span(source, 0, len(source.text))
             target = ast.Statics.model_construct(target=expression, arguments=(), span=place)
@@ -424,4 +427,3 @@ def _snake(name: str) -> str:
             out += "_"
         out += char.lower()
     return out
-

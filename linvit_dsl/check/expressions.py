@@ -43,7 +43,7 @@ class Poisoned(Exception):
 
 
 class Expressions:
-    """The names of one block (or of a file's top level) and the evaluation of expressions over them.
+    """The names of one block (or of a file's top level), and what expressions over them mean.
 
     Args:
         elaborator: Specialises the blocks that are applied.
@@ -188,9 +188,7 @@ class Expressions:
             raise SpecError(diagnose("E0316", span, name=target.name))
         return self.elaborator.call(self, target, arguments, spans, span, names)
 
-    def bind_names(
-        self, binder: tuple[ast.Identifier, ...], value: Result, span: Span
-    ) -> None:
+    def bind_names(self, binder: tuple[ast.Identifier, ...], value: Result, span: Span) -> None:
         """Bind one name to a value, or several to the items of a list.
 
         Raises:
@@ -290,16 +288,12 @@ class Expressions:
             case BlockValue():
                 return bind_block(target, positional, named, expression)
             case _:
-                raise SpecError(
-                    diagnose("E0404", expression.target.span, value=kind_of(target))
-                )
+                raise SpecError(diagnose("E0404", expression.target.span, value=kind_of(target)))
 
     def _index(self, expression: ast.Statics, items: tuple[Result, ...]) -> Result:
-        if len(expression.arguments) != 1 or isinstance(
-            expression.arguments[0], ast.NamedArgument | ast.Splat
-        ):
+        argument = expression.arguments[0] if len(expression.arguments) == 1 else None
+        if argument is None or isinstance(argument, ast.NamedArgument | ast.Splat):
             raise SpecError(diagnose("E0306", expression.span, index="?", length=len(items)))
-        (argument,) = expression.arguments
         index = arithmetic.whole(self.number(argument), argument.span)
         if not -len(items) <= index < len(items):
             raise SpecError(diagnose("E0306", argument.span, index=index, length=len(items)))
@@ -321,7 +315,15 @@ class Expressions:
     def _member(self, expression: ast.Member) -> Result:
         target = self.evaluate(expression.target)
         if not isinstance(target, ModuleValue):
-            raise SpecError(diagnose("E0310", expression.target.span, name=expression.target.span.text, kind="module", value=kind_of(target)))
+            raise SpecError(
+                diagnose(
+                    "E0310",
+                    expression.target.span,
+                    name=expression.target.span.text,
+                    kind="module",
+                    value=kind_of(target),
+                )
+            )
         value = self.elaborator.module_value(target.module, expression.name.name)
         if value is None:
             near = nearest(expression.name.name, target.module.names)
@@ -334,6 +336,8 @@ class Expressions:
                     helps=(f"did you mean `{near}`?",) if near else (),
                 )
             )
+        if isinstance(value, Unknown):
+            raise Poisoned
         return value
 
     def _apply(
@@ -348,7 +352,15 @@ class Expressions:
                 case ast.NamedArgument():
                     value = self.evaluate(argument.value)
                     if not isinstance(value, Value):
-                        raise SpecError(diagnose("E0310", argument.span, name=argument.name.name, kind="tensor", value=kind_of(value)))
+                        raise SpecError(
+                            diagnose(
+                                "E0310",
+                                argument.span,
+                                name=argument.name.name,
+                                kind="tensor",
+                                value=kind_of(value),
+                            )
+                        )
                     keywords[argument.name.name] = value
                 case ast.Splat():
                     items = self.items(argument.value)
@@ -363,9 +375,7 @@ class Expressions:
             raise SpecError(diagnose("E0404", expression.target.span, value=kind_of(target)))
         if label is not None:
             target = labelled(target, label)
-        return self.apply(
-            target, tuple(arguments), tuple(spans), expression.span, names, keywords
-        )
+        return self.apply(target, tuple(arguments), tuple(spans), expression.span, names, keywords)
 
 
 def _real(number: Number) -> float:
@@ -380,4 +390,3 @@ def _builtin(name: str) -> Result | None:
     if name in INITIALIZERS:
         return Initializer(name)
     return None
-

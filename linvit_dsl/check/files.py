@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from linvit_dsl.errors import Span, SpecError, diagnose
+from linvit_dsl.errors import SpecError, diagnose
 from linvit_dsl.errors.suggest import nearest
 from linvit_dsl.syntax import ast
 
@@ -18,7 +18,7 @@ class SpecNotFound(Exception):
 
 
 def specs_root() -> Path:
-    """The folder of the shipped specs: inside the package when installed, beside it in a checkout."""
+    """The folder of the shipped specs: in the package when installed, beside it in a checkout."""
     inside = PACKAGE / "specs"
     return inside if inside.is_dir() else PACKAGE.parent / "specs"
 
@@ -48,20 +48,29 @@ def find_spec(text: str) -> tuple[Path, str | None]:
 
 
 def _split(text: str) -> tuple[str, str | None]:
-    """`a.vit:Model` -> both; a colon inside a path (`C:\\a.vit`) is not a separator."""
+    """`a.vit:Model` -> both; the colon of a drive letter is not a separator."""
     path, colon, model = text.rpartition(":")
-    if colon and re.fullmatch(r"[^\W\d][\w']*", model) and (path.endswith(".vit") or "/" not in path):
+    if (
+        colon
+        and re.fullmatch(r"[^\W\d][\w']*", model)
+        and (path.endswith(".vit") or "/" not in path)
+    ):
         return path, model
     return text, None
 
 
 def project_root(path: Path) -> Path:
-    """The folder that imports may not leave: that of the nearest `pyproject.toml` with a
-    `[tool.linvit]` table above `path`, or the file's own."""
+    """The folder that imports may not leave.
+
+    It is that of the nearest `pyproject.toml` above `path` with a `[tool.linvit]` table, or the
+    file's own.
+    """
     folder = path.resolve().parent
     for candidate in (folder, *folder.parents):
         marker = candidate / "pyproject.toml"
-        if marker.is_file() and "[tool.linvit]" in marker.read_text(encoding="utf-8", errors="replace"):
+        if marker.is_file() and "[tool.linvit]" in marker.read_text(
+            encoding="utf-8", errors="replace"
+        ):
             return candidate
     return folder
 
@@ -82,9 +91,7 @@ def module_path(item: ast.Import, importer: Path, root: Path) -> tuple[Path, str
     known = [f"std.{path.stem}" for path in sorted(STANDARD_LIBRARY.glob("*.vit"))]
     near = nearest(name, known)
     help_ = f"did you mean `{near}`?" if near else f"the library has {', '.join(known)}"
-    raise SpecError(
-        diagnose("E0208", item.span, path=name, why="no such module", helps=(help_,))
-    )
+    raise SpecError(diagnose("E0208", item.span, path=name, why="no such module", helps=(help_,)))
 
 
 def _file_import(text: ast.Text, importer: Path, root: Path) -> tuple[Path, str]:

@@ -25,7 +25,9 @@ def evaluate(name: str, arguments: Arguments, span: Span) -> Result:
     if not fewest <= len(arguments) <= most:
         expected = str(fewest) if fewest == most else f"{fewest} or more"
         raise SpecError(
-            diagnose("E0317", span, name=name, expected=f"{expected} arguments", given=len(arguments))
+            diagnose(
+                "E0317", span, name=name, expected=f"{expected} arguments", given=len(arguments)
+            )
         )
     return function(name, arguments, span)
 
@@ -77,7 +79,9 @@ def _extreme(name: str, arguments: Arguments, span: Span) -> Number:
 
 def _plain(number: Number) -> Fraction | float:
     value = number.value
-    return value if isinstance(value, float) else Fraction(value if not isinstance(value, Poly) else 0)
+    return (
+        value if isinstance(value, float) else Fraction(value if not isinstance(value, Poly) else 0)
+    )
 
 
 def _lists(name: str, arguments: Arguments, span: Span) -> list[tuple[Result, ...]]:

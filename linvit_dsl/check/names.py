@@ -1,7 +1,7 @@
 """Name resolution: every name in a file means something, and no block contains itself.
 
-Takes: one parsed module whose imports are bound. Gives: diagnostics on the program, and the places of
-unknown names, so that elaboration does not report them again.
+Takes: one parsed module whose imports are bound. Gives: diagnostics on the program, and the
+places of unknown names, so that elaboration does not report them again.
 Non-goals: what a name is (a block, a size), which elaboration knows.
 """
 
@@ -15,11 +15,11 @@ from pydantic import BaseModel
 from linvit_dsl.check.files import library_module_of
 from linvit_dsl.check.functions import FUNCTIONS, REDUCTIONS
 from linvit_dsl.check.values import BlockValue
-from linvit_dsl.errors import Fix, Label, Span, diagnose
+from linvit_dsl.errors import Fix, Label, Span, SpecError, diagnose
 from linvit_dsl.errors.suggest import nearest
 from linvit_dsl.ops import OPS
 from linvit_dsl.ops.initializers import INITIALIZERS
-from linvit_dsl.syntax import ast
+from linvit_dsl.syntax import ast, holes
 
 if TYPE_CHECKING:
     from linvit_dsl.check.program import Module, Program
@@ -94,6 +94,7 @@ class _Resolver:
                 # `expect` speaks of params, macs and memory, which are words of its own.
                 if isinstance(statement, ast.Require):
                     self.expression(statement.condition)
+                    self.message(statement.message)
             case ast.Repeat() | ast.For():
                 self.loop(statement)
             case ast.If():
@@ -117,6 +118,17 @@ class _Resolver:
             )
         self.stored.setdefault(name.name, name.span)
         self.known.add(name.name)
+
+    def message(self, text: ast.Text | None) -> None:
+        """The names in the braces of a message, which are otherwise met only when it is shown."""
+        try:
+            parts = holes(text) if text is not None else ()
+        except SpecError as error:
+            self.program.diagnostics += error.diagnostics
+            return
+        for part in parts:
+            if not isinstance(part, str):
+                self.expression(part)
 
     def loop(self, statement: ast.Repeat | ast.For) -> None:
         before = set(self.known)

@@ -1,9 +1,9 @@
-"""Applies primitive operators: static arguments to attributes, arguments to a node, problems to errors."""
+"""Applies primitive operators: statics to attributes, tensors to a node, problems to errors."""
 
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -23,9 +23,9 @@ from linvit_dsl.check.values import (
 from linvit_dsl.errors import Diagnostic, Label, Span, SpecError, diagnose
 from linvit_dsl.graph import limits
 from linvit_dsl.graph.ir import Origin, Slot, TensorType, Value
-from linvit_dsl.graph.size import Poly, at_batch
+from linvit_dsl.graph.size import at_batch
 from linvit_dsl.ops import OPS, Attributes, OpProblem
-from linvit_dsl.ops.op import attribute_problem
+from linvit_dsl.ops.attributes import attribute_problem
 from linvit_dsl.syntax import ast
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ def apply_operator(
     results = builder.apply(
         target.op, attributes, tensors, slot=slot, span=span, names=names, types=types
     )
-    return results if len(results) > 1 or target.op.name == "split" else results[0]
+    (first, *others) = results
+    return results if others or target.op.name == "split" else first
 
 
 def combine(
@@ -206,13 +207,14 @@ def _misfit(
         origins.append(dim.origin)
         if argument < len(spans):
             labels.append(Label(spans[argument], str(tensors[argument].type)))
+    slots: dict[str, Any] = problem.slots
     return diagnose(
         problem.code,
         span,
         secondary=tuple(dict.fromkeys(labels)),
         notes=chain(origins),
         helps=(problem.help,) if problem.help else (),
-        **problem.slots,
+        **slots,
     )
 
 
@@ -257,4 +259,3 @@ def shared_slot(
         bound = Label(layer.name.span, "bound here, with the weights of its first use")
         raise SpecError(diagnose("E0318", span, secondary=(bound,), name=layer.name.name))
     return layer.slot
-

@@ -51,7 +51,9 @@ class Program:
     @property
     def models(self) -> tuple[str, ...]:
         """Names of the models that the root file declares, in order."""
-        declared = (item for item in self.root.file.items if isinstance(item, ast.Block | ast.Alias))
+        declared = (
+            item for item in self.root.file.items if isinstance(item, ast.Block | ast.Alias)
+        )
         return tuple(item.name.name for item in declared if item.keyword == "model")
 
     def items(self, kind: type[ast.Recipe] | type[ast.Train]) -> dict[str, ast.Item]:
@@ -135,7 +137,9 @@ class _Reader:
     def _import(self, item: ast.Import, module: Module) -> None:
         target = self._target(item, module)
         if not item.names:
-            alias = item.alias or ast.Identifier.model_construct(name=item.module[-1], span=item.span)
+            alias = item.alias or ast.Identifier.model_construct(
+                name=item.module[-1], span=item.span
+            )
             self._bind(module, alias, ModuleValue(target))
         for name in item.names:
             value = target.names.get(name.name)

@@ -121,7 +121,9 @@ class ShapeMatch:
             axis=index,
             name=what,
             given=dim,
-            declared=f"`{axis.span.text}` = {expected}" if axis.span.text != str(expected) else expected,
+            declared=f"`{axis.span.text}` = {expected}"
+            if axis.span.text != str(expected)
+            else expected,
         )
 
 
@@ -145,8 +147,11 @@ def with_origins(
     text: str,
     span: Span,
 ) -> tuple[TensorType, ...]:
-    """Give every size that an operator made an origin: the static argument that it equals, else the
-    operator with the sizes of its arguments on that axis."""
+    """Give every size that an operator made an origin.
+
+    It is the static argument that the size equals, else the operator, with the sizes of its
+    arguments on that axis.
+    """
     return tuple(
         TensorType(
             tuple(

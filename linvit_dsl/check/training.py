@@ -1,4 +1,4 @@
-"""Recipes: from the records of a `.vit` file to a checked `Recipe`, errors mapped back to the text."""
+"""Recipes: from the records of a `.vit` file to a checked `Recipe`, errors back to the text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from linvit_dsl.check.recipe_problem import RecipeProblem
 from linvit_dsl.check.values import Number, kind_of
 from linvit_dsl.errors import Diagnostic, Label, Source, Span, SpecError, diagnose
 from linvit_dsl.errors.suggest import nearest
-from linvit_dsl.syntax import ast, parse_literal
+from linvit_dsl.syntax import ast, parse_expression
 
 Path = tuple[str | int, ...]
 
@@ -71,7 +71,7 @@ def recipe_for(
     draft = reader.train(train)
     for key, text in (overrides or {}).items():
         source = Source("--set", f"{key} = {text}", "")
-        value = parse_literal(source, len(key) + 3)
+        value = parse_expression(source, len(key) + 3)
         path = tuple(key.split("."))
         draft.put(path, reader.plain(value), Span(source, 0, len(key)), value.span)
     if data is not None:
@@ -194,8 +194,9 @@ class _Reader:
                     draft.places[(*loc, index)] = part.span
 
     def plain(self, expression: ast.Expression) -> object:
-        """A value as the schema takes it: durations as text, a word as its text, `word[a = 1]` as
-        a mapping.
+        """A value as the schema takes it.
+
+        Durations and words become text, `word[a = 1]` a mapping.
 
         Raises:
             SpecError: E0602, not a value that a recipe can hold.

@@ -1,4 +1,4 @@
-"""What an expression can be while a block is elaborated: static values, and tensors (`graph.Value`)."""
+"""What an expression can be during elaboration: a static value, or a tensor (`graph.Value`)."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class ModuleValue:
 
 
 class Unknown:
-    """What a failed statement binds its names to; using it is an error that was already reported."""
+    """What a failed statement binds its names to; using it is an error already reported."""
 
 
 UNKNOWN = Unknown()
