@@ -1,1 +1,14 @@
-"""From text to an AST."""
+"""From text to an AST: `parse` for files, `parse_expression` for what stands in braces or behind `--set`."""
+
+from linvit_dsl.syntax.fragments import holes, parse_expression, parse_literal
+from linvit_dsl.syntax.frontend import ParseResult, parse
+from linvit_dsl.syntax.reading import read_source
+
+__all__ = [
+    "ParseResult",
+    "holes",
+    "parse",
+    "parse_expression",
+    "parse_literal",
+    "read_source",
+]

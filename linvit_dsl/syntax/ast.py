@@ -383,7 +383,11 @@ class Constant(Syntax):
 
 
 class Block(Syntax):
-    """`block` or `model` with a body. `head` spans from the keyword to the result type."""
+    """`block` or `model` with a body. `head` spans from the keyword to the result type.
+
+    `broken` means that a part of it could not be parsed, and has been reported: its body holds the
+    statements that could, and where its head could not, the head is empty.
+    """
 
     kind: Literal["block"] = "block"
     keyword: Literal["block", "model"]
@@ -395,6 +399,7 @@ class Block(Syntax):
     body: tuple[Statement, ...]
     head: Span
     doc: str
+    broken: bool = False
 
 
 class Alias(Syntax):

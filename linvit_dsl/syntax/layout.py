@@ -1,0 +1,206 @@
+"""Which newlines mean something, and where a text can be cut into pieces that stand for themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from lark import Token
+
+OPENERS = {"LPAR": "RPAR", "LSQB": "RSQB", "LBRACE": "RBRACE"}
+CLOSERS = {closer: opener for opener, closer in OPENERS.items()}
+
+# A line that ends with one of these goes on.
+UNFINISHED = {
+    *("COMMA", "EQUAL", "COLON", "TILDE", "_ADD_TO", "_ARROW", "_PIPE", "_RANGE"),
+    *("PLUS", "MINUS", "STAR", "SLASH", "FLOORDIV", "PERCENT", "CARET"),
+    *("EQ", "NE", "LE", "GE", "LT", "GT", "IN", "AND", "OR", "NOT", "THEN", "ELSE"),
+}
+# A line that begins with one of these belongs to the one before.
+CONTINUING = {"_PIPE", "_ARROW", "THEN", "ELSE", "LBRACE"}
+# Words that begin a statement and nothing else.
+STATEMENT_WORDS = {
+    *("DIM", "REQUIRE", "PREFER", "EXPECT", "PARAM", "BUFFER", "LAYER", "REPEAT", "RETURN"),
+}
+HARD_ITEM_WORDS = {"IMPORT", "FROM", "CONST", "MODEL"}
+SOFT_ITEM_WORDS = {"intrinsic", "recipe", "train", "sweep", "check"}
+
+
+def layout(tokens: Sequence[Token]) -> list[Token]:
+    """The tokens without the newlines that mean nothing, as the grammar wants them."""
+    kept: list[Token] = []
+    brackets: list[str] = []
+    newline: Token | None = None
+    for token in tokens:
+        if token.type == "_NL":
+            newline = newline if newline is not None and ";" in newline else token
+            continue
+        if newline is not None and not _meaningless(newline, kept, brackets, token):
+            kept.append(newline)
+        newline = None
+        if token.type in OPENERS:
+            brackets.append(token.type)
+        elif token.type in CLOSERS and brackets:
+            brackets.pop()
+        kept.append(token)
+    return kept
+
+
+def _meaningless(newline: Token, kept: list[Token], brackets: list[str], after: Token) -> bool:
+    """Whether a newline between the kept tokens and the one after it does not end anything."""
+    if not kept or kept[-1].type == "LBRACE" or after.type == "RBRACE":
+        return True
+    if ";" in newline:
+        return False
+    inside = bool(brackets) and brackets[-1] != "LBRACE"
+    return inside or kept[-1].type in UNFINISHED or after.type in CONTINUING
+
+
+def declarations(text: str, tokens: Sequence[Token]) -> Iterator[list[Token]]:
+    """Cut a file where a declaration begins: at the left margin, or behind a complete one.
+
+    A bracket that is never closed so costs no more than its own declaration. What is no declaration
+    comes as a piece of its own.
+    """
+    piece: list[Token] = []
+    depth = 0
+    declares = False
+    for index, token in enumerate(tokens):
+        if token.type == "_NL":
+            if piece:
+                piece.append(token)
+            continue
+        if piece and piece[-1].type == "_NL":
+            at_margin = text[token.start_pos - 1] == "\n"
+            begins = _declares(tokens, index)
+            ends = declares and depth == 0 and not _belongs(piece, token)
+            if ends or (begins and (at_margin or depth == 0)):
+                yield strip(piece)
+                piece, depth = [], 0
+        if not piece:
+            declares = _declares(tokens, index)
+        if token.type in OPENERS:
+            depth += 1
+        elif token.type in CLOSERS and depth:
+            depth -= 1
+        piece.append(token)
+    if piece:
+        yield strip(piece)
+
+
+def _declares(tokens: Sequence[Token], index: int) -> bool:
+    """Whether a declaration begins with this token. Soft words are followed by a name."""
+    token = tokens[index]
+    after = tokens[index + 1].type if index + 1 < len(tokens) else ""
+    if token.type in HARD_ITEM_WORDS:
+        return True
+    if token.type == "BLOCK":
+        return after == "NAME"
+    return token in SOFT_ITEM_WORDS and after in {"NAME", "BLOCK", "MODEL"}
+
+
+def _belongs(piece: Sequence[Token], token: Token) -> bool:
+    """Whether a line that begins with `token` continues the piece."""
+    return token.type in CONTINUING or _last(piece).type in UNFINISHED
+
+
+def _last(piece: Sequence[Token]) -> Token:
+    """The last token of a piece that is no newline."""
+    return next(token for token in reversed(piece) if token.type != "_NL")
+
+
+def strip(tokens: Sequence[Token]) -> list[Token]:
+    """The tokens without newlines before and behind."""
+    start, end = 0, len(tokens)
+    while start < end and tokens[start].type == "_NL":
+        start += 1
+    while end > start and tokens[end - 1].type == "_NL":
+        end -= 1
+    return list(tokens[start:end])
+
+
+def statements(text: str, tokens: Sequence[Token]) -> Iterator[list[Token]]:
+    """Cut a body into statements, also where an unfinished line is followed by a new statement."""
+    lost = unclosed(tokens)
+    piece: list[Token] = []
+    brackets: list[Token] = []
+    for index, token in enumerate(tokens):
+        if token.type == "_NL":
+            rest = [held for held in tokens[index + 1 : index + 40] if held.type != "_NL"]
+            if piece and rest and _ends(text, piece, brackets, token, rest, lost):
+                yield strip(piece)
+                piece, brackets = [], []
+            elif piece:
+                piece.append(token)
+            continue
+        if token.type in OPENERS:
+            brackets.append(token)
+        elif token.type in CLOSERS:
+            while brackets and brackets.pop().type != CLOSERS[token.type]:
+                continue
+        piece.append(token)
+    if piece:
+        yield strip(piece)
+
+
+def _ends(
+    text: str,
+    piece: Sequence[Token],
+    brackets: Sequence[Token],
+    newline: Token,
+    rest: Sequence[Token],
+    lost: Sequence[Token],
+) -> bool:
+    """Whether a statement ends at a newline."""
+    if any(bracket.type == "LBRACE" for bracket in brackets):
+        return False
+    if not brackets and (";" in newline or not _belongs(piece, rest[0])):
+        return True
+    if rest[0].type in STATEMENT_WORDS:
+        return True
+    if not _assigns(rest):
+        return False
+    if not brackets or _last(piece).type not in {"COMMA", "LPAR", "LSQB"}:
+        return True
+    # `name = value` on a line of its own may be an argument; not where the bracket is never closed.
+    outdented = _column(text, rest[0]) <= _column(text, piece[0])
+    return outdented and any(bracket is held for bracket in brackets for held in lost)
+
+
+def _assigns(tokens: Sequence[Token]) -> bool:
+    """Whether tokens begin with `name =`, `name +=` or `(a, b) =`."""
+    kinds = [token.type for token in tokens]
+    if kinds[0] == "LPAR" and "RPAR" in kinds:
+        closer = kinds.index("RPAR")
+        names = kinds[1:closer]
+        return set(names) <= {"NAME", "COMMA"} and kinds[closer + 1 : closer + 2] == ["EQUAL"]
+    return kinds[0] == "NAME" and kinds[1:2] in (["EQUAL"], ["_ADD_TO"])
+
+
+def _column(text: str, token: Token) -> int:
+    return token.start_pos - text.rfind("\n", 0, token.start_pos)
+
+
+def unclosed(tokens: Sequence[Token]) -> list[Token]:
+    """Opening brackets without a partner, outermost first."""
+    stack: list[Token] = []
+    lost: list[Token] = []
+    for token in tokens:
+        if token.type in OPENERS:
+            stack.append(token)
+        elif any(held.type == CLOSERS.get(token.type) for held in stack):
+            while (held := stack.pop()).type != CLOSERS[token.type]:
+                lost.append(held)
+    return sorted(lost + stack, key=lambda held: held.start_pos)
+
+
+def deepest(tokens: Sequence[Token], limit: int) -> Token | None:
+    """The first opening bracket that is nested more than `limit` deep."""
+    depth = 0
+    for token in tokens:
+        if token.type in OPENERS:
+            depth += 1
+            if depth > limit:
+                return token
+        elif token.type in CLOSERS and depth:
+            depth -= 1
+    return None

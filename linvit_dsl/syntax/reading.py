@@ -1,0 +1,45 @@
+"""Read a `.vit` file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from linvit_dsl.errors import Diagnostic, Source, Span, SpecError, diagnose
+from linvit_dsl.graph import limits
+
+
+def read_source(path: Path, *, name: str | None = None, module: str | None = None) -> Source:
+    """Read a `.vit` file. Line breaks are unified, and a byte order mark is dropped.
+
+    Args:
+        path: The file.
+        name: How messages call it; by default the path.
+        module: Its module name; by default the file's stem.
+
+    Raises:
+        SpecError: E0701, it cannot be read or is not UTF-8; E0702, it is too large.
+    """
+    name = str(path) if name is None else name
+    empty = Source(name, "", path.stem if module is None else module)
+    try:
+        with path.open("rb") as file:
+            data = file.read(limits.FILE_BYTES + 1)
+            if len(data) > limits.FILE_BYTES:
+                size = file.seek(0, 2) if file.seekable() else len(data)
+                raise SpecError(too_large(empty, size))
+        text = data.decode("utf-8-sig")
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise SpecError(diagnose("E0701", Span(empty, 0, 0), path=name, reason=reason)) from None
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        reason = f"byte {data[error.start]:#04x} in line {line} is not UTF-8"
+        raise SpecError(diagnose("E0701", Span(empty, 0, 0), path=name, reason=reason)) from None
+    return replace(empty, text=text.replace("\r\n", "\n"))
+
+
+def too_large(source: Source, size: int) -> Diagnostic:
+    """What to say about a text of `size` bytes."""
+    value, limit = f"{size / 1024:,.1f} KiB", f"{limits.FILE_BYTES // 1024} KiB"
+    return diagnose("E0702", Span(source, 0, 0), path=source.name, value=value, limit=limit)

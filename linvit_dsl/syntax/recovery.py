@@ -1,0 +1,231 @@
+"""What can be saved of a declaration with mistakes, each of which gets its own message.
+
+lark stops at the first mistake of a piece. So a piece that fails is taken apart: its head with empty
+braces is parsed as one, and every statement between the braces for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lark import Token, UnexpectedToken
+
+from linvit_dsl.errors import Diagnostic, Source, Span, SpecError
+from linvit_dsl.syntax import ast
+from linvit_dsl.syntax.failure import Failure, end_of, start_of
+from linvit_dsl.syntax.grammar import Start, parse_tokens
+from linvit_dsl.syntax.layout import layout, statements
+from linvit_dsl.syntax.lowering import Lowering
+from linvit_dsl.syntax.problems import explain, unclosed_brace
+
+# What stands between the braces of a declaration, where it is not statements.
+_INSIDE: dict[str, Start] = {"recipe": "field", "train": "field", "sweep": "vary"}
+# Where the scanner found one of these, a second message about the same place would only repeat it.
+_ALREADY_SAID = {"E0100", "E0104", "E0114", "E0123", "E0124"}
+_REPAIRS = 8
+"""Mistakes that are repaired in one piece; with more of them the first ones say enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """A piece with braces: its tokens with nothing between them, and what stands there."""
+
+    skeleton: list[Token]
+    bodies: list[list[Token]]
+    unclosed: Token | None
+
+
+class Recovery:
+    """Collects the diagnostics of one text; starts with those of the scanner."""
+
+    def __init__(self, source: Source, diagnostics: Sequence[Diagnostic]) -> None:
+        self.source = source
+        self.diagnostics = list(diagnostics)
+        self._scanned = tuple(diagnostics)
+        self._lowering = Lowering(source)
+        self._lost = 0
+
+    def item(self, tokens: Sequence[Token], doc: str) -> ast.Item | None:
+        """What is left of a declaration that cannot be parsed as a whole, and why it cannot."""
+        lost = self._lost
+        saved = self._save(tokens, "item", None, doc)
+        if saved is None:
+            return self.remains(tokens)
+        if isinstance(saved, ast.Block) and self._lost > lost:
+            return saved.model_copy(update={"broken": True})
+        return saved
+
+    def remains(self, tokens: Sequence[Token]) -> ast.Item | None:
+        """The names that a lost declaration would have declared, so that nobody misses them."""
+        words = [token for token in tokens[:64] if token.type != "_NL" and token != "intrinsic"]
+        span = Span(self.source, start_of(tokens[0]), end_of(tokens[-1]))
+        if words and words[0].type == "FROM":
+            return self._remains_of_import(words, span)
+        if not words or words[0].type not in {"BLOCK", "MODEL", "CONST"}:
+            return None
+        name = next((token for token in words[1:2] if token.type == "NAME"), None)
+        if name is None:
+            return None
+        return ast.Block.model_construct(
+            keyword="model" if words[0].type == "MODEL" else "block",
+            intrinsic=False,
+            name=self._lowering.identifier(name),
+            statics=(),
+            parameters=(),
+            results=(),
+            body=(),
+            head=span,
+            doc="",
+            broken=True,
+            span=span,
+        )
+
+    def _remains_of_import(self, words: Sequence[Token], span: Span) -> ast.Import | None:
+        kinds = [token.type for token in words]
+        split = kinds.index("IMPORT") if "IMPORT" in kinds else len(kinds)
+        module = tuple(token.value for token in words[1:split] if token.type == "NAME")
+        names = [token for token in words[split:] if token.type == "NAME"]
+        if not module or not names:
+            return None
+        return ast.Import.model_construct(
+            module=module,
+            path=None,
+            names=self._lowering.identifiers(names),
+            alias=None,
+            span=span,
+        )
+
+    def _save(
+        self, tokens: Sequence[Token], start: Start, after: Token | None, doc: str = ""
+    ) -> Any:
+        """The node of a piece without the parts that cannot be parsed; None where nothing is left."""
+        try:
+            return self._lower(tokens, start, doc)
+        except (UnexpectedToken, SpecError):
+            parts = _take_apart(tokens)
+        inside = _INSIDE.get(tokens[0].value, "stmt") if start == "item" else start
+        found = len(self.diagnostics)
+        saved = [self._pieces(body, inside) for body in parts.bodies]
+        if parts.unclosed is not None:
+            self._lost += 1
+            self.diagnostics.append(unclosed_brace(self.source, tokens, parts.unclosed))
+        node = self._node(parts.skeleton, start, after, doc)
+        if node is None or not parts.bodies:
+            return node
+        if len(self.diagnostics) == found:
+            # Every part is right, and the whole is not: then let the whole explain itself.
+            self._node(tokens, start, after, doc)
+        return _fill(node, iter(saved))
+
+    def _pieces(self, tokens: Sequence[Token], start: Start) -> tuple[Any, ...]:
+        """The nodes between two braces; `tokens` end with the closing one, where there is one."""
+        pieces = list(statements(self.source.text, tokens))
+        if pieces and pieces[-1][-1].type == "RBRACE":
+            closer: Token | None = pieces[-1].pop()
+        else:
+            closer = None
+        firsts = [piece[0] for piece in pieces[1:] if piece]
+        nodes = [
+            self._save(piece, start, after)
+            for piece, after in zip(pieces, [*firsts, closer], strict=False)
+            if piece
+        ]
+        return tuple(node for node in nodes if node is not None)
+
+    def _node(self, tokens: Sequence[Token], start: Start, after: Token | None, doc: str) -> Any:
+        """The node of a piece that has no parts, mistakes repaired where possible and reported."""
+        for _ in range(_REPAIRS):
+            try:
+                return self._lower(tokens, start, doc)
+            except SpecError as error:
+                self.diagnostics += error.diagnostics
+                break
+            except UnexpectedToken as error:
+                laid_out = layout(tokens)
+                problem = explain(Failure.of(self.source, laid_out, start, error, after))
+                if not self._already_said(laid_out):
+                    self.diagnostics.append(problem.diagnostic)
+                if problem.repaired is None:
+                    break
+                tokens = problem.repaired
+        self._lost += 1
+        return None
+
+    def _already_said(self, tokens: Sequence[Token]) -> bool:
+        """Whether the scanner has reported a mistake inside of these tokens."""
+        places = [found.primary.span.start for found in self._scanned if found.code in _ALREADY_SAID]
+        return any(
+            start_of(left) <= place < start_of(right)
+            for left, right in zip(tokens, tokens[1:], strict=False)
+            for place in places
+            if left.type != "LBRACE" or right.type != "RBRACE"
+        ) or any(start_of(tokens[-1]) <= place <= end_of(tokens[-1]) for place in places)
+
+    def _lower(self, tokens: Sequence[Token], start: Start, doc: str) -> Any:
+        tree = parse_tokens(layout(tokens), start)
+        match start:
+            case "item":
+                return self._lowering.item(tree, doc)
+            case "field":
+                return self._lowering.field(tree)
+            case "vary":
+                return self._lowering.vary(tree)
+            case _:
+                return self._lowering.statement(tree)
+
+
+def _take_apart(tokens: Sequence[Token]) -> _Parts:
+    """Separate what stands between the outer braces of a piece from the rest.
+
+    A body keeps its closing brace. One that is missing is supplied at the end of the piece.
+    """
+    parts = _Parts([], [], None)
+    opener, depth = None, 0
+    for token in tokens:
+        if depth:
+            depth += (token.type == "LBRACE") - (token.type == "RBRACE")
+            parts.bodies[-1].append(token)
+            if depth == 0:
+                parts.skeleton.append(token)
+            continue
+        parts.skeleton.append(token)
+        if token.type == "LBRACE":
+            opener, depth = token, 1
+            parts.bodies.append([])
+    if not depth:
+        return parts
+    end = end_of(tokens[-1])
+    closer = Token("RBRACE", "}", end, 1, 1, 1, 1, end)
+    return _Parts([*parts.skeleton, closer], parts.bodies, opener)
+
+
+def _fill(node: Any, bodies: Iterator[tuple[Any, ...]]) -> Any:
+    """A node of a skeleton, with what could be parsed between its braces."""
+    match node:
+        case ast.Block() | ast.Repeat() | ast.For():
+            return node.model_copy(update={"body": next(bodies)})
+        case ast.If():
+            yes, no = next(bodies), node.no
+            chained = bool(no)
+            update = {"yes": yes, "no": (_fill(no[0], bodies),) if chained else next(bodies, ())}
+            return node.model_copy(update=update)
+        case ast.Recipe() | ast.Train():
+            return node.model_copy(update={"record": _fill(node.record, bodies)})
+        case ast.Field():
+            return node.model_copy(update={"value": _fill(node.value, bodies)})
+        case ast.Record():
+            return node.model_copy(update={"fields": next(bodies)})
+        case ast.Sweep():
+            return node.model_copy(update=_sweep_lines(next(bodies)))
+        case _:
+            return node
+
+
+def _sweep_lines(lines: Sequence[Any]) -> dict[str, tuple[Any, ...]]:
+    return {
+        "axes": tuple(line for line in lines if isinstance(line, ast.Vary)),
+        "fields": tuple(line for line in lines if isinstance(line, ast.Field)),
+        "conditions": tuple(line for line in lines if not isinstance(line, ast.Vary | ast.Field)),
+    }
