@@ -1,0 +1,103 @@
+"""Linear attention by its definition: all N x L weights, in float64, without features or state.
+
+For split_relu the weights need no feature map at all: phi(q).phi(k) = sum_c max(q_c k_c, 0).
+"""
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+Shape = tuple[int, int, int, int, int, int]
+Inputs = tuple[Tensor, Tensor, Tensor]
+
+
+def weights(q: Tensor, k: Tensor, feature_map: str) -> Tensor:
+    """Return A `[B, H, N, L]` with A_ij = phi(q_i).phi(k_j)."""
+    q, k = q.double(), k.double()
+    if feature_map == "split_relu":
+        products = q[:, :, None] * k[:, None]  # [B, N, L, H, D]
+        return products.relu().sum(-1).permute(0, 3, 1, 2)
+    if feature_map == "relu":
+        q, k = q.relu(), k.relu()
+    else:
+        q, k = (torch.where(x > 0, x + 1, torch.exp(x)) for x in (q, k))
+    return torch.einsum("bnhd,blhd->bhnl", q, k)
+
+
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, feature_map: str = "split_relu", eps: float = 1e-6
+) -> Tensor:
+    """Return `[B, N, H*E]` float64, differentiable by autograd."""
+    A = weights(q, k, feature_map)
+    num = torch.einsum("bhnl,blhe->bnhe", A, v.double())
+    den = A.sum(-1).permute(0, 2, 1).unsqueeze(-1)
+    return (num / (den + eps)).flatten(2)
+
+
+def relative_error(actual: Tensor, expected: Tensor) -> float:
+    """Return |actual - expected| / |expected|: 0 where they are equal, infinite for a NaN."""
+    difference = (actual.double() - expected).norm().item()
+    if difference == 0:
+        return 0.0
+    return math.inf if math.isnan(difference) else difference / expected.norm().item()
+
+
+# batch, queries, keys, heads, width of q and k, width of v: ragged, cross-attention, one of each
+SHAPES: tuple[Shape, ...] = (
+    (2, 5, 5, 3, 4, 4),
+    (1, 1, 1, 1, 1, 1),
+    (2, 7, 12, 2, 5, 3),
+    (3, 33, 1, 1, 8, 16),
+    (1, 65, 65, 2, 12, 12),
+)
+
+
+def random_inputs(shape: Shape, dtype: torch.dtype = torch.float64) -> Inputs:
+    """Return q, k and v of that shape, the same ones in every run."""
+    batch, num_queries, num_keys, num_heads, head_dim, value_dim = shape
+    generator = torch.Generator().manual_seed(0)
+    sizes = ((num_queries, head_dim), (num_keys, head_dim), (num_keys, value_dim))
+    q, k, v = (
+        torch.randn(batch, n, num_heads, d, generator=generator, dtype=torch.float64).to(dtype)
+        for n, d in sizes
+    )
+    return q, k, v
+
+
+def each(change: Callable[[Tensor], Tensor], inputs: Iterable[Tensor]) -> Inputs:
+    """Change q, k and v alike."""
+    q, k, v = map(change, inputs)
+    return q, k, v
+
+
+def random_leaves(shape: Shape, dtype: torch.dtype = torch.float64) -> Inputs:
+    """Return `random_inputs` that ask for gradients."""
+    return each(Tensor.requires_grad_, random_inputs(shape, dtype))
+
+
+def check_attention(
+    attend: Callable[..., Tensor], feature_map: str, dtype: torch.dtype, tolerance: float
+) -> None:
+    """Compare `attend` and its gradients with the oracle, on every shape; AssertionError if off.
+
+    A query of zeros is among the inputs, so eps counts; its output and gradients must be finite.
+    """
+    for shape in SHAPES:
+        inputs = random_inputs(shape, dtype)
+        if shape[1] > 1:
+            inputs[0][:, 0] = 0
+        batch, num_queries, _, num_heads, _, value_dim = shape
+        grad_out = torch.empty(batch, num_queries, num_heads * value_dim, dtype=dtype)
+        grad_out.normal_(generator=torch.Generator().manual_seed(1))
+        results: list[tuple[Tensor, Tensor]] = []
+        for function in (attend, attention):
+            leaves = each(lambda x: x.clone().requires_grad_(), inputs)
+            out = function(*leaves, feature_map)
+            gradients = torch.autograd.grad(out, leaves, grad_out.to(out.dtype))
+            # In one vector: dq and dk can cancel to nothing beside dv, as they do for one key.
+            results.append((out.detach(), torch.cat([x.double().flatten() for x in gradients])))
+        for name, actual, expected in zip(("output", "gradient"), *results, strict=True):
+            error = relative_error(actual, expected.double())
+            assert error < tolerance, f"{feature_map} {shape}: {name} is off by {error:.1e}"

@@ -1,0 +1,62 @@
+"""The CUDA kernels in numba-cuda's simulator, against the O(N L) definition in float64."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.runtime.kernels import simulator_cases
+
+ROOT = Path(__file__).parents[3]
+TOLERANCE = 1e-6  # of the relative errors of out, S and z, in float32
+
+
+@pytest.fixture(scope="module")
+def report() -> dict[str, Any]:
+    """Run the simulator in a process of its own: it must be chosen before numba is imported."""
+    pytest.importorskip("numba_cuda", reason="needs numba-cuda (pip install -e '.[dev]')")
+    environment = os.environ | {
+        "NUMBA_ENABLE_CUDASIM": "1",
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "runtime"))),
+    }
+    run = subprocess.run(
+        [sys.executable, simulator_cases.__file__],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+@pytest.mark.parametrize("name", simulator_cases.CASES)
+def test_output_and_state_are_right_and_wholly_written(report: dict[str, Any], name: str) -> None:
+    assert max(report["cases"][name]) < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [("torch.float32", 1e-6), ("torch.float16", 1e-3), ("torch.bfloat16", 4e-3)],
+)
+def test_every_dtype_and_channels_far_apart(
+    report: dict[str, Any], dtype: str, tolerance: float
+) -> None:
+    assert report["dtypes"][dtype] < tolerance
+
+
+def test_a_nan_is_not_swallowed_and_stays_in_its_image(report: dict[str, Any]) -> None:
+    assert report["nan"] == [[True, False]] * 3
+
+
+@pytest.mark.parametrize("name", simulator_cases.MUTANTS)
+def test_a_mistake_in_the_kernel_is_noticed(report: dict[str, Any], name: str) -> None:
+    assert max(report["mutants"][name]) > 100 * TOLERANCE
+
+
+def test_the_unchanged_kernel_passes_where_mutants_fail(report: dict[str, Any]) -> None:
+    assert max(report["control"]) < TOLERANCE

@@ -1,0 +1,98 @@
+"""Which implementation runs, and that falling back is neither silent nor noisy."""
+
+import subprocess
+import sys
+import warnings
+
+import pytest
+import torch
+
+from linvit_runtime.kernels import backends_used, dispatch, linear_attention
+from linvit_runtime.kernels.cuda_plan import SHARED_MEMORY_LIMIT, SimtPlan, choose_plan
+from tests.runtime.kernels.oracle import (
+    random_inputs,
+    random_leaves,
+)
+
+
+@pytest.fixture(autouse=True)
+def fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "_used", {"forward": {}, "backward": {}})
+    dispatch._warn_of_fallback.cache_clear()
+    dispatch._numba_cuda_problem.cache_clear()
+
+
+def test_the_backends_that_ran_are_recorded() -> None:
+    assert backends_used() == {"forward": (), "backward": ()}
+    q, k, v = random_leaves((1, 3, 3, 1, 4, 4))
+    out = linear_attention(q, k, v)
+    assert backends_used() == {"forward": ("torch",), "backward": ()}
+    out.sum().backward()
+    assert backends_used() == {"forward": ("torch",), "backward": ("torch",)}
+
+
+# The functions behind torch's CUDA key are called with CPU tensors below: without numba-cuda, or
+# on a machine whose numba-cuda finds no device, they must reach the torch path like any CUDA call.
+
+
+@pytest.fixture
+def without_numba_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(name: str) -> None:
+        return None
+
+    monkeypatch.setattr(dispatch.importlib.util, "find_spec", nothing)
+
+
+@pytest.mark.usefixtures("without_numba_cuda")
+def test_falling_back_warns_once_and_gives_the_same_result() -> None:
+    inputs = random_inputs((2, 5, 7, 2, 8, 8), torch.float32)
+    with pytest.warns(RuntimeWarning, match="plain torch on CUDA, because numba-cuda is not inst"):
+        out = dispatch.cuda_forward_without_state(*inputs, "split_relu", 1e-6)
+    assert torch.equal(out, linear_attention(*inputs))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dispatch.cuda_forward(*inputs, "relu", 1e-6)
+    assert backends_used()["forward"] == ("torch",)
+
+
+def test_a_kernel_that_cannot_be_built_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda_launch = pytest.importorskip("linvit_runtime.kernels.cuda_launch")
+
+    def fail(plan: SimtPlan, device: torch.device) -> None:
+        raise OSError("libnvvm.so not found\nsearched everywhere")
+
+    monkeypatch.setattr(cuda_launch, "compile_forward", fail)
+    inputs = random_inputs((2, 5, 7, 2, 8, 8), torch.float32)
+    with pytest.warns(RuntimeWarning, match=r"cannot build the kernel \(OSError: libnvvm.so not"):
+        dispatch.cuda_forward(*inputs, "split_relu", 1e-6)
+    assert backends_used()["forward"] == ("torch",)
+
+
+def test_a_head_too_wide_for_shared_memory_is_a_reason() -> None:
+    inputs = random_inputs((1, 2, 2, 1, 2048, 8), torch.float32)
+    with pytest.warns(RuntimeWarning, match="a head width of 2048 does not fit"):
+        dispatch.cuda_forward(*inputs, "split_relu", 1e-6)
+
+
+def test_float64_asks_for_the_reference() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dispatch.cuda_forward(*random_inputs((1, 3, 3, 1, 4, 4)), "split_relu", 1e-6)
+    assert backends_used()["forward"] == ("torch",)
+
+
+def test_the_package_loads_without_numba() -> None:
+    script = "import sys, linvit_runtime.kernels; sys.exit('numba' in sys.modules)"
+    environment = {"PYTHONPATH": ":".join(sys.path)}
+    subprocess.run([sys.executable, "-c", script], check=True, env=environment)
+
+
+@pytest.mark.parametrize("feature_map", ["split_relu", "relu", "elu_plus_one"])
+@pytest.mark.parametrize("width", [1, 12, 16, 32, 48, 64, 80, 96, 128])
+def test_every_usual_width_has_a_plan_within_the_limits(feature_map: str, width: int) -> None:
+    plan = choose_plan(feature_map, width, width, save_state=True)
+    assert plan is not None
+    assert 4 * plan.shared_floats <= SHARED_MEMORY_LIMIT
+    assert plan.rows_per_thread * plan.thread_rows >= plan.num_features
+    assert plan.num_column_blocks * plan.block_columns >= width
+    assert width > 64 or plan.num_column_blocks == 1
