@@ -1,0 +1,68 @@
+"""Runs a small training in child processes that are killed on the way.
+
+    python attempts.py DIRECTORY PLAN
+
+PLAN is a JSON list with one entry per attempt: {"signal": number or null, "after": seconds,
+"from": "fork" or "first line"}. The signal is sent that long after the fork, or after the child's
+first line of progress. The exit status of every attempt is printed as JSON, negative for a signal
+that killed it.
+
+Attempts are forked from one process that has imported torch, and computed nothing: a real process
+each, at a hundredth of the price.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from linvit_runtime.train import Stopped, train
+from tests.runtime.train.small import recipe, small_run
+
+EPOCHS = 30
+
+
+def child(directory: Path, progress: int) -> int:
+    """Train; give the exit code that the command would give."""
+    settings = recipe(
+        schedule={"epochs": EPOCHS, "warmup": "2it"}, eval_every="1it", save_every="1it"
+    )
+    try:
+        with os.fdopen(progress, "w", buffering=1) as output:
+            train(small_run(directory, recipe=settings, output=output))
+    except Stopped as stopped:
+        return stopped.exit_code
+    return 0
+
+
+def attempt(directory: Path, plan: dict[str, Any]) -> int:
+    """Fork one attempt, send it what the plan says, and wait for its end."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(reading)
+        os._exit(child(directory, writing))
+    os.close(writing)
+    with os.fdopen(reading) as output:
+        if plan["from"] == "first line":
+            output.readline()
+        if plan["signal"] is not None:
+            time.sleep(plan["after"])
+            os.kill(pid, plan["signal"])
+        output.read()  # a full pipe would stop the child
+    _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def main() -> None:
+    """Run the attempts of the command line."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    directory, plans = Path(sys.argv[1]), json.loads(sys.argv[2])
+    print(json.dumps([attempt(directory, plan) for plan in plans]))
+
+
+if __name__ == "__main__":
+    main()
