@@ -94,7 +94,10 @@ class _Attributes:
         self, element: Element, given: Mapping[str, Given], variables: Mapping[str, Code]
     ) -> Code:
         node = element.node
-        hyper = {word: self._given(value) for word, value in given.items()} | dict(variables)
+        hyper = {
+            word: variables[word] if word in variables else self._given(given[word])
+            for word in element.hyper
+        }
         if isinstance(node, Apply):
             code = module_code(node, hyper)
             if code is None:

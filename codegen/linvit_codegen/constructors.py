@@ -213,7 +213,6 @@ def _changes_nothing(node: Member) -> bool:
 
 
 def _equal(static: object, value: object) -> bool:
-    numbers = int | float | Fraction
-    if isinstance(static, numbers) and isinstance(value, numbers):
-        return float(static) == float(value)
+    if isinstance(static, Fraction):
+        return float(static) == value
     return static == value

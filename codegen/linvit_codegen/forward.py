@@ -24,13 +24,11 @@ from linvit_codegen.plan import (
     statement_of,
 )
 from linvit_codegen.units import Unit, Units, apply_code, has_module
-from linvit_codegen.writer import Place, Writer, source_line
+from linvit_codegen.writer import Place, Writer, source_line, target
 from linvit_dsl.errors import InternalError, Span
 from linvit_dsl.graph.ir import Apply, Slot, TensorType, Value
 from linvit_dsl.graph.size import Poly
 from linvit_dsl.ops.code import Code
-
-_TARGET = re.compile(r"([A-Za-z_\u0370-\u03ff][A-Za-z0-9_\u0370-\u03ff]*'*)\s*(?::[^=]*)?\+?=[^=]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +172,7 @@ class Forward:
 
     def _variable(self, word: str, value: Value) -> str:
         """Take a variable for `value`: the name itself, or numbered while that is in use."""
-        base = self._names[word] if word in self._names else word
+        base = self._names.get(word, word)
         for name in numbered(base):
             spoken_for = name in self._names.used and (name != base or word not in self._names)
             if self._is_free(name) and not spoken_for:
@@ -194,10 +192,9 @@ class Forward:
 
     def _hint(self, step: Step) -> str:
         """A name for a value that the text gives none: that of the list it goes into, or its op."""
-        match = _TARGET.match(step.node.statement.text)
-        if match and match[1] in self._names:
-            return match[1]
         node = step.node
+        if word := target(node.statement):
+            return word
         word = node.op.name if isinstance(node, Apply) else node.graph.name
         return function_name(word, ())
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import ast
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -28,7 +28,7 @@ from linvit_codegen.plan import Plan
 from linvit_codegen.source_map import source_map
 from linvit_codegen.units import Unit, Units
 from linvit_codegen.verify import verify
-from linvit_codegen.writer import Writer
+from linvit_codegen.writer import Writer, target
 from linvit_dsl.errors import Source
 from linvit_dsl.graph.cost import cost
 from linvit_dsl.graph.ir import Graph, Repeat, Store, TensorType
@@ -143,6 +143,8 @@ class _Emitter:
             for node in unit.graph.walk():
                 results = (node.result,) if isinstance(node, Store) else node.results
                 yield from (value.name for value in results if value.name)
+                if word := target(node.statement):
+                    yield word
             yield from _carried_names(unit.graph.nodes)
 
     def _slot_words(self) -> Iterator[str]:
@@ -238,13 +240,10 @@ def _shape(types: Sequence[TensorType]) -> str:
 
 def _imports(code: str) -> list[str]:
     """The import lines that the code needs, sorted as ruff sorts them."""
-
-    def used(name: str) -> bool:
-        return re.search(rf"(?<![\w.\"`]){name}\b", code) is not None
-
-    lines = ["import torch"] if used("torch") else []
-    lines += ["import torch.nn.functional as F"] if used("F") else []
-    runtime = [name for name in ("init", "kernels", "layers", "trace") if used(name)]
+    used = {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}
+    lines = ["import torch"] if "torch" in used else []
+    lines += ["import torch.nn.functional as F"] if "F" in used else []
+    runtime = [name for name in ("init", "kernels", "layers", "trace") if name in used]
     lines.append(f"from linvit_runtime import {', '.join(runtime)}")
     lines.append("from torch import Tensor, nn")
     return lines

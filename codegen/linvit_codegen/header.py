@@ -1,4 +1,4 @@
-"""The first lines of a generated file: what it is, and the hashes that tell whether it was edited."""
+"""The first lines of a generated file: what it is, and hashes that tell whether it was edited."""
 
 from __future__ import annotations
 

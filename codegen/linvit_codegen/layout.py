@@ -109,7 +109,8 @@ def _flat(node: ast.expr, least: int = 0) -> str:
             return f"*{_flat(value, _ATOM)}"
         case _Keyword(name=name, value=value):
             return f"{name}={_flat(value)}"
-    raise InternalError(f"generated code never has a {type(node).__name__}: {ast.dump(node)[:80]}")
+        case _:
+            raise InternalError(f"generated code never has a {type(node).__name__}")
 
 
 class _Keyword(ast.expr):
@@ -177,7 +178,8 @@ def _ends_with_bracket(node: ast.expr) -> bool:
             return needs or _ends_with_bracket(right)
         case ast.UnaryOp(operand=operand):
             return _ends_with_bracket(operand)
-    return False
+        case _:
+            return False
 
 
 def _is_fluent(node: ast.expr) -> bool:
@@ -215,8 +217,8 @@ def _lay(node: ast.expr, indent: int, column: int, tail: int) -> str:
     if indent + column + len(text) + tail <= WIDTH:
         return text
     match node:
-        case ast.Call(func=function):
-            return _lay_call(node, function, indent, column, tail)
+        case ast.Call():
+            return _lay_call(node, indent, column, tail)
         case ast.Subscript(value=value, slice=key):
             items = key.elts if isinstance(key, ast.Tuple) else [key]
             return f"{_flat(value, _ATOM)}[{_items(items, indent, explode=True)}]"
@@ -230,26 +232,24 @@ def _lay(node: ast.expr, indent: int, column: int, tail: int) -> str:
             return f"-{_lay(operand, indent, column + 1, tail)}"
         case ast.BinOp():
             return _lay_last(node, indent, column, tail)
-    return text
+        case _:
+            return text
 
 
-def _lay_call(node: ast.Call, function: ast.expr, indent: int, column: int, tail: int) -> str:
+def _lay_call(node: ast.Call, indent: int, column: int, tail: int) -> str:
     arguments = _arguments(node)
+    function = node.func
     head = _flat(function, _ATOM)
-    receiver = function.value if isinstance(function, ast.Attribute) else None
-    only_method = isinstance(receiver, ast.Call | ast.BinOp) and isinstance(function, ast.Attribute)
-    # `f(long).method(short)`: the brackets that break are those with most in them.
-    if (
-        (only_method
-        and indent + column + len(head) + 1 > WIDTH)
-        or (only_method and len(_flat(receiver)) > WIDTH - indent - column)
-    ):
-        end = f".{function.attr}({', '.join(map(_flat, arguments))})"
-        if isinstance(receiver, ast.BinOp):
-            inside = _broken(receiver, indent + _INDENT, 0)
-            margin = " " * indent
-            return f"(\n{margin}    {inside}\n{margin}){end}"
-        return _lay(receiver, indent, column, tail + len(end)) + end
+    if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Call | ast.BinOp):
+        receiver = function.value
+        # `f(long).method(short)`: break where the length is.
+        if indent + column + len(head) >= WIDTH:
+            end = f".{function.attr}({', '.join(map(_flat, arguments))})"
+            if isinstance(receiver, ast.BinOp):
+                margin = " " * indent
+                inside = _broken(receiver, indent + _INDENT, 0)
+                return f"(\n{margin}    {inside}\n{margin}){end}"
+            return _lay(receiver, indent, column, tail + len(end)) + end
     if not arguments:
         return f"{head}()"
     return f"{head}({_items(arguments, indent, explode=False)})"

@@ -113,20 +113,26 @@ def _follows(before: dict[str, set[int]], after: dict[str, set[int]]) -> bool:
 
 def _escapes(repeat: Repeat, start: int, stop: int, uses: Counter[Value]) -> bool:
     """Whether a value made in the run is used where a Python loop has already overwritten it."""
+    inside: Counter[Value] = Counter()
+    reachable: Counter[Value] = Counter()
+    made: list[Value] = []
     for index in range(start, stop):
-        nodes = repeat.iterations[index]
-        here = uses_in(nodes)
-        left = {c.values[index + 1] for c in repeat.carried}
-        after = uses_in(repeat.iterations[index + 1]) if index + 1 < stop else None
-        for node in opened(nodes):
-            if isinstance(node, Store) and not node.trained:
-                return True  # buffers are attributes of their own: there is no list to run over
-            for value in (node.result,) if isinstance(node, Store) else node.results:
-                allowed = here[value]
-                if value in left:
-                    if after is None:
-                        continue
-                    allowed += after[value]
-                if uses[value] != allowed:
-                    return True
-    return False
+        here = uses_in(repeat.iterations[index])
+        inside.update(here)
+        own: list[Value] = []
+        for node in opened(repeat.iterations[index]):
+            if isinstance(node, Store):
+                if not node.trained:
+                    return True  # buffers are attributes of their own: there is no list to run over
+                own.append(node.result)
+            else:
+                own += node.results
+        made += own
+        entering = {c.values[index] for c in repeat.carried}
+        for value in entering.union(own):
+            reachable[value] += here[value]
+    final = {c.values[stop] for c in repeat.carried}
+    return any(
+        inside[value] != reachable[value] or (uses[value] != inside[value] and value not in final)
+        for value in made
+    )

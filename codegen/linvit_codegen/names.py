@@ -12,24 +12,44 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from itertools import count
 
-_GREEK = {
-    "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "ζ": "zeta",
-    "η": "eta", "θ": "theta", "ι": "iota", "κ": "kappa", "λ": "lambda", "μ": "mu",
-    "ν": "nu", "ξ": "xi", "ο": "omicron", "π": "pi", "ρ": "rho", "ς": "sigma",
-    "σ": "sigma", "τ": "tau", "υ": "upsilon", "φ": "phi", "χ": "chi", "ψ": "psi",
-    "ω": "omega", "ϑ": "theta", "ϕ": "phi", "ϖ": "pi", "ϱ": "rho", "ϵ": "epsilon",
-}  # fmt: skip
+_ALPHABET = (
+    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda",
+    "mu", "nu", "xi", "omicron", "pi", "rho", "sigma", "sigma", "tau", "upsilon", "phi", "chi",
+    "psi", "omega",
+)  # fmt: skip
+_VARIANTS = {0x3D1: "theta", 0x3D5: "phi", 0x3D6: "pi", 0x3F1: "rho", 0x3F5: "epsilon"}
+_GREEK = {0x3B1 + place: name for place, name in enumerate(_ALPHABET)} | _VARIANTS
+"""Code point -> name, of the small letters; sigma has two, and some letters a second form."""
 
 # Frozen rather than read from torch and builtins: the compiler does not import torch, and the same
 # spec gives the same bytes under every version of Python and torch. A test compares them.
-MODULE_ATTRIBUTES = frozenset(
-    ["T_destination", "add_module", "apply", "bfloat16", "buffers", "call_super_init", "children", "compile", "cpu", "cuda", "double", "dump_patches", "eval", "extra_repr", "float", "forward", "get_buffer", "get_extra_state", "get_parameter", "get_submodule", "half", "ipu", "load_state_dict", "modules", "mtia", "named_buffers", "named_children", "named_modules", "named_parameters", "parameters", "register_backward_hook", "register_buffer", "register_forward_hook", "register_forward_pre_hook", "register_full_backward_hook", "register_full_backward_pre_hook", "register_load_state_dict_post_hook", "register_load_state_dict_pre_hook", "register_module", "register_parameter", "register_state_dict_post_hook", "register_state_dict_pre_hook", "requires_grad_", "set_extra_state", "set_submodule", "share_memory", "state_dict", "to", "to_empty", "train", "training", "type", "xpu", "zero_grad"]
-)
+MODULE_ATTRIBUTES = frozenset((
+    "T_destination", "add_module", "apply", "bfloat16", "buffers", "call_super_init",
+    "children", "compile", "cpu", "cuda", "double", "dump_patches", "eval", "extra_repr",
+    "float", "forward", "get_buffer", "get_extra_state", "get_parameter", "get_submodule",
+    "half", "ipu", "load_state_dict", "modules", "mtia", "named_buffers", "named_children",
+    "named_modules", "named_parameters", "parameters", "register_backward_hook",
+    "register_buffer", "register_forward_hook", "register_forward_pre_hook",
+    "register_full_backward_hook", "register_full_backward_pre_hook",
+    "register_load_state_dict_post_hook", "register_load_state_dict_pre_hook",
+    "register_module", "register_parameter", "register_state_dict_post_hook",
+    "register_state_dict_pre_hook", "requires_grad_", "set_extra_state", "set_submodule",
+    "share_memory", "state_dict", "to", "to_empty", "train", "training", "type", "xpu",
+    "zero_grad",
+))  # fmt: skip
 """What `self.` already means something for in a torch module."""
 
-BUILTINS = frozenset(
-    ["abs", "aiter", "all", "anext", "any", "ascii", "bin", "bool", "breakpoint", "bytearray", "bytes", "callable", "chr", "classmethod", "compile", "complex", "copyright", "credits", "delattr", "dict", "dir", "divmod", "enumerate", "eval", "exec", "exit", "filter", "float", "format", "frozenset", "getattr", "globals", "hasattr", "hash", "help", "hex", "id", "input", "int", "isinstance", "issubclass", "iter", "len", "license", "list", "locals", "map", "max", "memoryview", "min", "next", "object", "oct", "open", "ord", "pow", "print", "property", "quit", "range", "repr", "reversed", "round", "set", "setattr", "slice", "sorted", "staticmethod", "str", "sum", "super", "tuple", "type", "vars", "zip"]
-)
+BUILTINS = frozenset((
+    "abs", "aiter", "all", "anext", "any", "ascii", "bin", "bool", "breakpoint", "bytearray",
+    "bytes", "callable", "chr", "classmethod", "compile", "complex", "copyright", "credits",
+    "delattr", "dict", "dir", "divmod", "enumerate", "eval", "exec", "exit", "filter",
+    "float", "format", "frozenset", "getattr", "globals", "hasattr", "hash", "help", "hex",
+    "id", "input", "int", "isinstance", "issubclass", "iter", "len", "license", "list",
+    "locals", "map", "max", "memoryview", "min", "next", "object", "oct", "open", "ord",
+    "pow", "print", "property", "quit", "range", "repr", "reversed", "round", "set",
+    "setattr", "slice", "sorted", "staticmethod", "str", "sum", "super", "tuple", "type",
+    "vars", "zip",
+))  # fmt: skip
 
 IMPORTED = frozenset({"F", "Tensor", "init", "kernels", "layers", "nn", "torch", "trace"})
 """What a generated module may import."""
@@ -52,15 +72,16 @@ def legalise(name: str, reserved: Collection[str] = VARIABLE_RESERVED) -> str:
         elif letter.isascii() and (letter.isalnum() or letter == "_"):
             letters.append(letter)
         else:
-            letters.append(_GREEK.get(letter) or _capital(letter) or f"u{ord(letter):04x}")
+            letters.append(_greek(letter) or f"u{ord(letter):04x}")
     text = "".join(letters)
     if not text or not text[0].isalpha():
         text = f"v{text}"
     return f"{text}_" if text in reserved or keyword.iskeyword(text) else text
 
 
-def _capital(letter: str) -> str:
-    return _GREEK.get(letter.lower(), "").capitalize()
+def _greek(letter: str) -> str:
+    small = _GREEK.get(ord(letter.lower()), "")
+    return small if letter.islower() else small.capitalize()
 
 
 def numbered(base: str) -> Iterator[str]:
@@ -95,6 +116,10 @@ class Names:
 
     def __getitem__(self, word: str) -> str:
         return self._python[word]
+
+    def get(self, word: str, default: str) -> str:
+        """The identifier of `word` if it has one."""
+        return self._python.get(word, default)
 
     def __contains__(self, word: str) -> bool:
         return word in self._python

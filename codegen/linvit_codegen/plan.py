@@ -32,8 +32,9 @@ class Step:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Carry:
-    """What a Python loop hands on: `entering` becomes `inside`, each round makes `leaving` of it,
-    and after the loop it is `final`.
+    """What a Python loop hands on.
+
+    `entering` becomes `inside`, each round makes `leaving` of it, and after the loop it is `final`.
     """
 
     name: str

@@ -7,7 +7,8 @@ The map is JSON: `linvit_runtime.trace` reads it, and editors may. Its layout::
       "body": "<sha256 in the header of the generated file>",
       "statements": [{"file", "line", "column", "block", "text"}, ...],
       "lines": {"42": 0, ...},      # line of the generated file -> index into statements
-      "names": {"d_p": "d'", ...}   # Python name -> name in the text, where they differ
+      # Python name -> name in the text, where they differ:
+      "names": {"variables": {"d_p": "d'", ...}, "slots": {...}}
     }
 """
 
@@ -25,7 +26,7 @@ VERSION = 1
 
 
 def source_map(
-    text: str, places: Mapping[int, Place], offset: int, names: Mapping[str, str]
+    text: str, places: Mapping[int, Place], offset: int, names: Mapping[str, Mapping[str, str]]
 ) -> dict[str, Any]:
     """The map of a generated text, whose header has `offset` lines."""
     index: dict[Place, int] = {}
@@ -38,7 +39,7 @@ def source_map(
         "body": body_hash(text),
         "statements": [_entry(place) for place in index],
         "lines": lines,
-        "names": dict(names),
+        "names": {kind: dict(table) for kind, table in names.items()},
     }
 
 

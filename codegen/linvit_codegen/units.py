@@ -1,4 +1,4 @@
-"""What becomes one class or one function: specialised graphs that differ in hyperparameters at most.
+"""What becomes one class or function: specialised graphs that differ in hyperparameters at most.
 
 The elaborator gives one graph per block, static arguments and input shapes, drop rates included.
 Most of them say the same thing in Python. Graphs are one `Unit` when the code of every node is the

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from linvit_codegen.layout import WIDTH, signature, statement
 from linvit_dsl.errors import Span
 
+_ASSIGNMENT = re.compile(
+    r"([A-Za-z_\u0370-\u03ff][A-Za-z0-9_\u0370-\u03ff]*'*)\s*(:[^=]*)?\+?=(?!=)"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -64,8 +68,9 @@ class Writer:
 
 
 def printable(text: str) -> str:
-    """Text that can stand in a docstring or comment and end neither: no quotes that close one, no
-    backslash, no line break and no control or invisible character.
+    """Text that can stand in a docstring or comment and end neither.
+
+    It has no quotes that close one, no backslash, no line break and no invisible character.
     """
     text = re.sub(r"\s+", " ", text).strip()
     text = "".join(char if char.isprintable() else "?" for char in text)
@@ -89,6 +94,12 @@ def source_line(span: Span) -> str:
     text = _without_comments(span.text)
     head = text.split("{", 1)[0] if re.match(r"(repeat|for|if)\b", text) else text
     return printable(head)
+
+
+def target(span: Span) -> str:
+    """The name that a statement assigns to, "" if it is no simple assignment."""
+    match = _ASSIGNMENT.match(span.text)
+    return match[1] if match else ""
 
 
 def _without_comments(text: str) -> str:

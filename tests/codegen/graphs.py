@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -87,7 +87,7 @@ class Hand:
         return self.builder.store(name, TensorType.of(*shape), init, trained=trained, span=span)
 
     @contextmanager
-    def iteration(self, into: list[tuple[Node, ...]]) -> Iterator[None]:
+    def iteration(self, into: list[tuple[Node, ...]]) -> Generator[None]:
         """Collect one iteration of a loop."""
         with self.builder.iteration() as nodes:
             yield
@@ -98,15 +98,23 @@ class Hand:
         values = tuple(Carried(word, tuple(row)) for word, row in carried.items())
         self.builder.repeat(iterations, values, self.builder.statement)
 
-    def done(self, *outputs: Value, statics: Mapping[str, Any] | None = None, **more: Any) -> Graph:
+    def done(
+        self,
+        *outputs: Value,
+        statics: Mapping[str, Any] | None = None,
+        kind: str = "block",
+        intrinsic: bool = False,
+        doc: str = "",
+    ) -> Graph:
         """The graph."""
-        facts = {"kind": "block", "intrinsic": False, "doc": ""} | more
         return self.builder.finish(
             name=self.name,
             module=self.text.source.module,
+            kind=kind,
+            intrinsic=intrinsic,
             statics=statics or {},
             inputs=self.inputs,
             outputs=outputs,
             span=self.span,
-            **facts,
+            doc=doc,
         )
