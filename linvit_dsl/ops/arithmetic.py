@@ -56,7 +56,7 @@ def combined(name: str, attributes: ArithmeticAttributes, arguments: Types) -> T
     if (axes := clash(left, right)) is not None:
         i, j = axes
         help = "axes combine when they are equal or one of them is 1, counted from the last"
-        slots = {"first": left.dims[i], "second": right.dims[j], "axis": i}
+        slots = {"first": left.dims[i], "second": right.dims[j]}
         raise OpProblem(
             "E0323",
             axes=((0, i), (1, j)),

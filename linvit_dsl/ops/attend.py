@@ -99,15 +99,16 @@ class Attend(Op):
 
     @staticmethod
     def examples() -> Iterator[Example]:
-        q, k, v = (BATCH, 2, 3, 4), (BATCH, 2, 5, 4), (BATCH, 2, 5, 6)
-        yield Example(Attend.Attributes(), (q, k, v))
-        yield Example(Attend.Attributes(scale=0.3), (q, k, v), "another scale")
-        three = ((BATCH, 3, 4), (BATCH, 5, 4), (BATCH, 5, 6))
+        q, k = (BATCH, 2, 3, 4), (BATCH, 2, 5, 4)
+        yield Example(Attend.Attributes(), (q, k, k))
+        yield Example(Attend.Attributes(), (q, k, (BATCH, 2, 5, 6)), "other values")
+        yield Example(Attend.Attributes(scale=0.3), (q, k, k), "another scale")
+        three = ((BATCH, 3, 4), (BATCH, 5, 4), (BATCH, 5, 4))
         yield Example(Attend.Attributes(), three, "without heads")
         five = ((BATCH, 2, 3, 1, 4), (BATCH, 2, 3, 5, 4), (BATCH, 2, 3, 5, 4))
         yield Example(Attend.Attributes(), five, "five axes")
         masked = ("normal", "normal", "normal", "mask")
-        yield Example(Attend.Attributes(), (q, k, v, (1, 1, 3, 5)), "a mask", masked)
+        yield Example(Attend.Attributes(), (q, k, k, (1, 1, 3, 5)), "a mask", masked)
         yield Example(Attend.Attributes(), (*five, (1, 1, 3, 1, 5)), "a mask of windows", masked)
 
 

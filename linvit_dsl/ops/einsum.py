@@ -62,7 +62,18 @@ class Einsum(Op):
 
     @staticmethod
     def saved(attributes: Einsum.Attributes, arguments: Types) -> Saved:
-        return Saved(arguments=(0, 1)) if len(arguments) == 2 else Saved()
+        axes = _axes(attributes.pattern, arguments)
+        if len(axes.operands) == 1:
+            return Saved()
+        whole: list[int] = []
+        sums: Size = 0
+        for index, named in enumerate(axes.operands):
+            used = {*axes.operands[1 - index], *axes.result}
+            if set(named) <= used:
+                whole.append(index)
+            else:
+                sums += product([dim.size for name, dim in named.items() if name in used])
+        return Saved(arguments=tuple(whole), elements=sums)
 
     @staticmethod
     def call(

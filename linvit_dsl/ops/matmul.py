@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from linvit_dsl.graph.ir import TensorType
-from linvit_dsl.graph.size import Size
+from linvit_dsl.graph.size import Size, product
 from linvit_dsl.ops.attributes import Attributes
 from linvit_dsl.ops.code import Code, binary
 from linvit_dsl.ops.op import (
@@ -68,7 +68,17 @@ class Matmul(Op):
 
     @staticmethod
     def saved(attributes: Matmul.Attributes, arguments: Types) -> Saved:
-        return Saved(arguments=(0, 1))
+        # A stack of matrices that stretches is copied out before it is multiplied.
+        lead = broadcast(*(TensorType(x.dims[:-2]) for x in arguments))
+        stretched = [
+            index for index, x in enumerate(arguments) if len(x.dims) > 2 and x.dims[:-2] != lead
+        ]
+        copied = product([*(dim.size for dim in lead), 1])
+        copies: Size = 0
+        for index in stretched:
+            copies += copied * product(arguments[index].sizes[-2:])
+        whole = tuple(index for index in (0, 1) if index not in stretched)
+        return Saved(arguments=whole, elements=copies)
 
     @staticmethod
     def call(
