@@ -28,6 +28,8 @@ class Run:
         data: the images.
         directory: the run folder; made if absent.
         files: texts to record in the run folder, by file name: `spec.vit`, `model.py`.
+        model_sha256: hash of the checked graph of the model, which tells it from other variants of
+            its spec; None: the hash of `files`.
         image_shape: (C, H, W) that the model takes, to be compared with the data; None: unchecked.
         classes: K, likewise.
         device: `auto`, `cpu` or `cuda`.
@@ -43,6 +45,7 @@ class Run:
     data: DataSet
     directory: Path
     files: Mapping[str, str] = field(default_factory=dict[str, str])
+    model_sha256: str | None = None
     image_shape: tuple[int, int, int] | None = None
     classes: int | None = None
     device: str = "auto"
@@ -53,10 +56,9 @@ class Run:
     @property
     def config(self) -> dict[str, Any]:
         """Everything that decides the result, as JSON values. Equal configs give equal weights."""
-        spec = self.files.get("spec.vit", "")
         return {
             "model": self.name,
-            "spec_sha256": hashlib.sha256(spec.encode()).hexdigest(),
+            "model_sha256": self.model_sha256 or _hash(dict(self.files)),
             "recipe": self.recipe.model_dump(mode="json"),
             "data": {"id": self.data.id, "sha256": self.data.sha256},
         }
@@ -64,7 +66,7 @@ class Run:
     @property
     def id(self) -> str:
         """SHA-256 of `config`, in hexadecimal."""
-        return config_id(self.config)
+        return _hash(self.config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +94,11 @@ class Result:
     seconds: float
 
 
-def config_id(config: Mapping[str, Any]) -> str:
-    """SHA-256 of a run's config, in hexadecimal."""
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
-
-
 def run_directory(root: Path, spec: str, run_id: str, data: str) -> Path:
     """The folder of a run under `root`, named by its content: the same run, the same folder."""
     return root / f"{spec}-{data}-{run_id[:8]}"
+
+
+def _hash(value: Mapping[str, Any]) -> str:
+    """SHA-256 of a JSON object, whatever the order of its fields."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -8,7 +8,7 @@ import os
 import platform
 import sys
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -83,29 +83,31 @@ def open_run_folder(run: Run) -> Generator[RunFolder, None, None]:
         StorageProblem: The folder cannot be written.
     """
     directory = run.directory
-    with storing(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-    try:
-        with exclusive(directory / LOCK, wait=False):
-            _claim(run)
-            folder = RunFolder(run)
-            folder.write()
+    with ExitStack() as stack:
+        with storing(directory):
+            directory.mkdir(parents=True, exist_ok=True)
             try:
-                yield folder
-            except BaseException as error:
-                folder.attempt["exit"] = _reason(error)
-                with suppress(StorageProblem):  # if the disk is what ended the run, that is known
-                    _seal(folder)
-                raise
-            _seal(folder)
-    except BlockingIOError as error:
-        raise SetupProblem(
-            f"another process is training in {directory}", "wait for it, or choose another --run"
-        ) from error
+                stack.enter_context(exclusive(directory / LOCK, wait=False))
+            except BlockingIOError as error:
+                raise SetupProblem(
+                    f"another process is training in {directory}",
+                    "wait for it, or choose another --run",
+                ) from error
+        _claim(run)
+        folder = RunFolder(run)
+        folder.write()
+        try:
+            yield folder
+        except BaseException as error:
+            folder.attempt["exit"] = _reason(error)
+            with suppress(StorageProblem):  # if the disk is what ended the run, that is known
+                _seal(folder)
+            raise
+        _seal(folder)
 
 
 def read_config(directory: Path) -> dict[str, Any]:
-    """The config of the run in `directory`: model, hash of the spec, recipe, data.
+    """The config of the run in `directory`: model, its hash, recipe, data.
 
     Raises:
         SetupProblem: It is no run folder.

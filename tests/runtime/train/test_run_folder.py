@@ -52,9 +52,10 @@ def test_the_name_follows_the_content(tmp_path: Path) -> None:
         replace(run, recipe=recipe(seed=4)),
         replace(run, name="Other"),
         replace(run, files={"spec.vit": "other"}),
+        replace(run, model_sha256="another variant"),
         replace(run, data=replace(run.data, id="other")),
     ]
-    assert len({run.id, *(other.id for other in others)}) == 5
+    assert len({run.id, *(other.id for other in others)}) == 6
     name = run_directory(tmp_path, "ripplevit", run.id, "digits").name
     assert name == f"ripplevit-digits-{run.id[:8]}"
 
@@ -182,3 +183,16 @@ def test_the_model_is_built_from_the_seed(tmp_path: Path) -> None:
         train(small_run(tmp_path / directory, build, recipe=recipe(seed=seed), stop_after=1))
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
+
+
+def test_the_kernels_that_ran_are_recorded(tmp_path: Path) -> None:
+    from linvit_runtime.kernels import linear_attention
+
+    class Attending(SmallNet):
+        def forward(self, images: Tensor) -> Tensor:
+            rows = images.flatten(1).view(-1, 8, 2, 4)  # [B, N, H, D]
+            return super().forward(linear_attention(rows, rows, rows).view_as(images))
+
+    train(small_run(tmp_path, Attending, stop_after=1))
+    (attempt,) = json.loads((tmp_path / "manifest.json").read_text())["attempts"]
+    assert attempt["kernels"]["forward"], "the backend, not what was hoped for"
