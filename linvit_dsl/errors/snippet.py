@@ -193,14 +193,16 @@ def _underlines(marks: list[Mark], place: Callable[[int], int]) -> list[list[Pie
     """The rows below a line for the labels that begin and end on it."""
     if not marks:
         return []
-    right = max(marks, key=lambda mark: (mark.end, mark.column))
-    # The primary mark is drawn last: it wins where labels overlap.
-    layers = sorted(marks, key=lambda mark: mark.style == "primary")
-    signs = [
-        (place(m.column), m.sign * max(place(m.end) - place(m.column), 1), m.style) for m in layers
+    end = max(mark.end for mark in marks)
+    # The text beside the marks is that of the last one; it must not seem to be of a longer one.
+    right = next((mark for mark in marks if mark.text and mark.end == end), None)
+    underline: list[Piece] = [
+        (place(m.column), m.sign * max(place(m.end) - place(m.column), 1), m.style)
+        for m in _outer_first(marks)
     ]
-    beside = (place(right.end) + 1, right.text, right.style)
-    rows: list[list[Piece]] = [[*signs, beside] if right.text else signs]
+    if right:
+        underline.append((place(end) + 1, right.text, right.style))
+    rows = [underline]
     hanging = [mark for mark in marks if mark.text and mark is not right]
     hanging.sort(key=lambda mark: mark.column)
     bars = [(place(mark.column), "|", mark.style) for mark in hanging]
@@ -210,6 +212,16 @@ def _underlines(marks: list[Mark], place: Callable[[int], int]) -> list[list[Pie
         mark = hanging[index]
         rows.append([*bars[:index], (place(mark.column), mark.text, mark.style)])
     return rows
+
+
+def _outer_first(marks: list[Mark]) -> list[Mark]:
+    """The order in which marks are drawn: short ones over long ones, but never all of `^`."""
+    order = sorted(marks, key=lambda m: (m.column - m.end, m.style == "primary"))
+    for index, mark in enumerate(order):
+        above = {column for m in order[index + 1 :] for column in range(m.column, m.end)}
+        if mark.style == "primary" and above.issuperset(range(mark.column, mark.end)):
+            return [*order[:index], *order[index + 1 :], mark]
+    return order
 
 
 def _window(line: str, start: int) -> tuple[str, int]:

@@ -78,7 +78,16 @@ def test_several_labels_share_a_line() -> None:
             Label(Span(SOURCE, b.start, b.start + 1), "32 tokens"),
         ),
     )
-    assert "^" * 16 in render(diagnostic)
+    assert shown(diagnostic) == expected("""
+        error[E0301]: a message
+         --> std/attention.vit:7:10
+          |
+        7 |   return concat[-1](a, b)
+          |          ^^^^^^^^^^^-^^-^
+          |                     |  |
+          |                     |  32 tokens
+          |                     64 tokens
+        """)
     diagnostic = error(
         Label(at("concat[-1]"), "the last axis"),
         secondary=diagnostic.secondary,
@@ -95,10 +104,18 @@ def test_several_labels_share_a_line() -> None:
         """)
 
 
-def test_the_primary_mark_wins_where_labels_overlap() -> None:
-    whole = at("concat[-1](a, b)")
-    diagnostic = error(Label(at("[-1]")), secondary=(Label(whole, "here"),))
-    assert " ------^^^^------ here" in render(diagnostic)
+def test_short_marks_lie_over_long_ones_but_never_hide_the_primary_one() -> None:
+    whole, part = at("concat[-1](a, b)"), at("[-1]")
+    outer = error(Label(part), secondary=(Label(whole, "here"),))
+    assert " ------^^^^------ here" in render(outer)
+    inner = error(Label(whole), secondary=(Label(part, "here"),))
+    assert " ^^^^^^----^^^^^^" in render(inner)
+    left, right = at("concat[-1]"), at("(a, b)")
+    covered = error(Label(whole), secondary=(Label(left, "left"), Label(right, "right")))
+    assert " ^^^^^^^^^^^^^^^^ right" in render(covered)
+    same = error(Label(part, "one"), secondary=(Label(part, "two"),))
+    assert " ^^^^ " in render(same)
+    assert "two" in render(same)
 
 
 def test_lines_far_apart_are_separated_and_a_single_line_between_is_shown() -> None:
