@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 
-from linvit_dsl import __version__
 from linvit_runtime.durable import exclusive, replace_file
 from linvit_runtime.errors import RunProblem
 from linvit_runtime.train.problems import Diverged, SetupProblem, Stopped, StorageProblem, storing
@@ -29,7 +28,7 @@ LOCK = ".lock"
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
 
-_PACKAGES = ("torch", "numpy", "numba", "numba-cuda", "safetensors", "pydantic")
+_PACKAGES = ("linvit", "torch", "numpy", "numba", "numba-cuda", "safetensors", "pydantic")
 # Settings that change speed or rounding. Never the whole environment: it holds secrets.
 _VARIABLES = ("OMP_", "MKL_", "CUDA_", "TORCH_", "PYTORCH_", "NUMBA_")
 
@@ -153,7 +152,6 @@ def _attempt(run: Run) -> dict[str, Any]:
         "ended": None,
         "exit": None,
         "argv": sys.argv,
-        "linvit": __version__,
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "machine": {

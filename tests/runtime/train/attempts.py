@@ -2,10 +2,9 @@
 
     python attempts.py DIRECTORY PLAN
 
-PLAN is a JSON list with one entry per attempt: {"signal": number or null, "after": seconds,
-"from": "fork" or "first line"}. The signal is sent that long after the fork, or after the child's
-first line of progress. The exit status of every attempt is printed as JSON, negative for a signal
-that killed it.
+PLAN is a JSON list with one entry per attempt: {"signal": number or null, "lines": number, "after":
+seconds}. The signal is sent that long after the child has printed that many lines of progress, one
+per step. The exit status of every attempt is printed as JSON, negative for a signal that killed it.
 
 Attempts are forked from one process that has imported torch, and computed nothing: a real process
 each, at a hundredth of the price.
@@ -47,7 +46,7 @@ def attempt(directory: Path, plan: dict[str, Any]) -> int:
         os._exit(child(directory, writing))
     os.close(writing)
     with os.fdopen(reading) as output:
-        if plan["from"] == "first line":
+        for _ in range(plan["lines"]):
             output.readline()
         if plan["signal"] is not None:
             time.sleep(plan["after"])

@@ -18,7 +18,7 @@ from tests.runtime.train.attempts import EPOCHS
 from tests.runtime.train.small import STEPS_PER_EPOCH
 
 ATTEMPTS = Path(__file__).with_name("attempts.py")
-UNTIL_THE_END: dict[str, Any] = {"signal": None, "after": 0, "from": "fork"}
+UNTIL_THE_END: dict[str, Any] = {"signal": None, "lines": 0, "after": 0}
 
 
 def run_attempts(directory: Path, plans: list[dict[str, Any]]) -> list[int]:
@@ -45,14 +45,18 @@ def final(directory: Path) -> tuple[list[bytes], list[Record]]:
 
 def kill_and_compare(tmp_path: Path, kills: int, seed: int) -> None:
     draw = random.Random(seed)
+    # Few enough steps in each attempt that the run cannot end before the last one.
+    most_lines = EPOCHS * STEPS_PER_EPOCH // (2 * kills)
     plans: list[dict[str, Any]] = [
-        {"signal": signal.SIGKILL, "after": draw.uniform(0, 0.6), "from": "fork"}
+        {
+            "signal": signal.SIGKILL,
+            "lines": draw.randint(0, most_lines),
+            "after": draw.uniform(0, 0.02),
+        }
         for _ in range(kills)
     ]
     codes = run_attempts(tmp_path / "killed", [*plans, UNTIL_THE_END])
-    assert codes[-1] == 0
-    # An attempt that began after the end of the run has nothing to do and is too fast to be killed.
-    assert codes.count(-signal.SIGKILL) >= min(kills, 3), f"seed {seed}: too few were killed"
+    assert codes == [-signal.SIGKILL] * kills + [0], f"seed {seed}"
     assert run_attempts(tmp_path / "whole", [UNTIL_THE_END]) == [0]
     assert final(tmp_path / "killed") == final(tmp_path / "whole"), f"seed {seed}"
     leftovers = [p.name for p in (tmp_path / "killed" / CHECKPOINTS).iterdir() if p.name[0] == "."]
@@ -71,7 +75,7 @@ def test_sigkill_at_random_many_times(tmp_path: Path, round_: int) -> None:
 
 def test_signals_end_with_their_exit_codes(tmp_path: Path) -> None:
     plans: list[dict[str, Any]] = [
-        {"signal": number, "after": 0.02, "from": "first line"}
+        {"signal": number, "lines": 2, "after": 0.0}
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
     ]
     assert run_attempts(tmp_path, plans) == [75, 75, 130]
