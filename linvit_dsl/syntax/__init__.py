@@ -1,4 +1,4 @@
-"""From text to an AST: `parse` for files, `parse_expression` for what stands in braces or behind `--set`."""
+"""From text to an AST: `parse` for files, `parse_expression` for a value on its own."""
 
 from linvit_dsl.syntax.fragments import holes, parse_expression, parse_literal
 from linvit_dsl.syntax.frontend import ParseResult, parse

@@ -1,4 +1,4 @@
-"""The abstract syntax of a `.vit` file: frozen pydantic models, told apart by `kind`, all with a span.
+"""The abstract syntax of a `.vit` file: frozen pydantic models with a `kind` and a span.
 
 The parser builds them unchecked (`model_construct`), since the grammar already guarantees their
 form; as pydantic models they are also a documented, serialisable format of the language.
@@ -42,7 +42,8 @@ class Name(Syntax):
 class Number(Syntax):
     """`3`, `0.5`, `1e-6`, and quantities: `2.47M`, `6GiB`, `5%`, `20ep` (`unit` holds the suffix).
 
-    `value` is exact and already multiplied by the unit (`5%` is 1/20); `ep`, `it`, `px` multiply by 1.
+    `value` is exact and already multiplied by the unit (`5%` is 1/20); `ep`, `it`, `px`
+    multiply by 1.
     """
 
     kind: Literal["number"] = "number"
@@ -327,9 +328,7 @@ class Return(Syntax):
     values: tuple[Expression, ...]
 
 
-Statement = (
-    Dim | Require | Expect | Store | Layer | Assign | Residual | Repeat | For | If | Return
-)
+Statement = Dim | Require | Expect | Store | Layer | Assign | Residual | Repeat | For | If | Return
 
 
 # Items

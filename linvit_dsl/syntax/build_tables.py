@@ -12,15 +12,15 @@ from lark.lexer import TerminalDef
 
 HEADER = '''\
 """Parser tables of `grammar.lark`, generated: run `python -m linvit_dsl.syntax.build_tables`."""
-# ruff: noqa
+# ruff: noqa: E501
 
-LARK = {version!r}
+LARK = "{version}"
 TABLES = r"""{tables}"""
 '''
 
 
 def pack(parser: lark.Lark) -> str:
-    """lark's serialised form of a parser as JSON, its tables as rows of numbers.
+    """Serialise a parser the way lark does, as JSON, with its tables as rows of numbers.
 
     A row alternates between tokens and targets; `grammar.unpack` says what they mean.
     """
@@ -42,11 +42,15 @@ def _ordered(table: dict[str, Any]) -> dict[str, Any]:
     names = sorted(table["tokens"].values())
     token_number = {name: number for number, name in enumerate(names)}
     rows = {
-        state: sorted((token_number[table["tokens"][token]], *action) for token, action in row.items())
+        state: sorted(
+            (token_number[table["tokens"][token]], *action) for token, action in row.items()
+        )
         for state, row in table["states"].items()
     }
     state_number: dict[int, int] = {}
-    waiting = [table["start_states"][start] for start in sorted(table["start_states"], reverse=True)]
+    waiting = [
+        table["start_states"][start] for start in sorted(table["start_states"], reverse=True)
+    ]
     while waiting:
         state = waiting.pop()
         if state not in state_number:

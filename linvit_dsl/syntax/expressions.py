@@ -6,14 +6,16 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, Self, TypeVar
 
-from lark import Token, Tree
+from lark import Token
 
 from linvit_dsl.errors import Source, Span, SpecError, diagnose
 from linvit_dsl.graph import limits
 from linvit_dsl.syntax import ast
 from linvit_dsl.syntax.quantities import value_of
+from linvit_dsl.syntax.tokens import span_of
 
-Node = Tree[Token]
+Node = Any
+"""A lark tree or token: the grammar says what is in it."""
 T = TypeVar("T")
 
 _ESCAPES = {'\\"': '"', "\\\\": "\\", "\\n": "\n", "\\t": "\t"}
@@ -33,22 +35,25 @@ class Expressions:
         self.source = source
         self._depth = 0
 
-    def span(self, node: Any) -> Span:
+    def span(self, node: Node) -> Span:
         """The characters of a tree or a token."""
-        place = node if isinstance(node, Token) else node.meta
-        return Span(self.source, place.start_pos, place.end_pos)
+        if isinstance(node, Token):
+            return span_of(self.source, node)
+        return Span(self.source, node.meta.start_pos, node.meta.end_pos)
 
-    def maybe(self, lower: Callable[[Any], T], node: Any) -> T | None:
+    def maybe(self, lower: Callable[[Node], T], node: Node) -> T | None:
         """`lower(node)`, or None for an optional part that is not there."""
         return None if node is None else lower(node)
 
     def identifier(self, token: Token) -> ast.Identifier:
+        """A name where it is declared, or used as a key."""
         return ast.Identifier.model_construct(name=token.value, span=self.span(token))
 
-    def identifiers(self, tokens: Iterable[Any]) -> tuple[ast.Identifier, ...]:
+    def identifiers(self, tokens: Iterable[Token]) -> tuple[ast.Identifier, ...]:
+        """Several of them."""
         return tuple(self.identifier(token) for token in tokens)
 
-    def binder(self, node: Any) -> tuple[ast.Identifier, ...]:
+    def binder(self, node: Node) -> tuple[ast.Identifier, ...]:
         """One name, or several in parentheses."""
         if isinstance(node, Token):
             return (self.identifier(node),)
@@ -57,12 +62,14 @@ class Expressions:
         return self.identifiers(node.children)
 
     def text(self, token: Token) -> ast.Text:
+        """A text, from the token with its quotes."""
         return ast.Text.model_construct(value=unescape(token.value[1:-1]), span=self.span(token))
 
-    def expressions(self, nodes: Iterable[Any]) -> tuple[ast.Expression, ...]:
+    def expressions(self, nodes: Iterable[Node]) -> tuple[ast.Expression, ...]:
+        """Several expressions."""
         return tuple(self.expression(node) for node in nodes)
 
-    def expression(self, tree: Any) -> ast.Expression:
+    def expression(self, tree: Node) -> ast.Expression:
         """An expression.
 
         Raises:
@@ -70,9 +77,10 @@ class Expressions:
         """
         return self.nested(_EXPRESSIONS[tree.data], tree)
 
-    def nested(self, lower: Callable[[Self, Any], T], tree: Any) -> T:
-        """`lower(self, tree)`, one level further down. The limit protects every later walk over the
-        AST, which recurses, from Python's own.
+    def nested(self, lower: Callable[[Self, Node], T], tree: Node) -> T:
+        """`lower(self, tree)`, one level further down.
+
+        The limit protects every later walk over the AST, which recurses, from Python's own.
 
         Raises:
             SpecError: E0712, too deep.
@@ -177,7 +185,7 @@ class Expressions:
     def _arguments(self, tree: Node | None) -> tuple[ast.Argument, ...]:
         return () if tree is None else tuple(self._argument(child) for child in tree.children)
 
-    def _argument(self, tree: Any) -> ast.Argument:
+    def _argument(self, tree: Node) -> ast.Argument:
         if tree.data == "named":
             return self.named(tree)
         if tree.data == "splat":
@@ -192,7 +200,7 @@ class Expressions:
             name=self.identifier(name), value=self.expression(value), span=self.span(tree)
         )
 
-    def shape(self, tree: Any) -> ast.Shape:
+    def shape(self, tree: Node) -> ast.Shape:
         """The shape of a tensor, or of a list of them."""
         if tree.data == "tensor_shape":
             return self.tensor_shape(tree)
@@ -204,11 +212,12 @@ class Expressions:
             count=self.expression(count), element=self.shape(element), span=self.span(tree)
         )
 
-    def tensor_shape(self, tree: Any) -> ast.TensorShape:
+    def tensor_shape(self, tree: Node) -> ast.TensorShape:
+        """The shape of a tensor."""
         axes = tuple(self._axis(child) for child in tree.children if child is not None)
         return ast.TensorShape.model_construct(axes=axes, span=self.span(tree))
 
-    def _axis(self, tree: Any) -> ast.Expression | ast.RestAxes:
+    def _axis(self, tree: Node) -> ast.Expression | ast.RestAxes:
         if tree.data == "rest_axes":
             name = self.identifier(tree.children[0])
             return ast.RestAxes.model_construct(name=name, span=self.span(tree))

@@ -1,4 +1,4 @@
-"""A piece of a text that does not follow the grammar, and all that a message may want to know of it."""
+"""A piece of a text that does not follow the grammar, and what a message may want to know of it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from functools import cached_property
 from lark import Token, UnexpectedToken
 
 from linvit_dsl.errors import Source, Span
-from linvit_dsl.syntax.grammar import Start, parse_tokens
-from linvit_dsl.syntax.layout import CLOSERS, OPENERS, UNFINISHED
+from linvit_dsl.syntax.grammar import Start, accepted, parse_tokens
+from linvit_dsl.syntax.layout import UNFINISHED
+from linvit_dsl.syntax.tokens import CLOSERS, OPENERS, end_of, new_token, partner, start_of
+
+_TRIED = 2_000
+"""Tokens of a piece that is parsed again to see whether a change helps."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class Failure:
         index: Of the first token that cannot stand where it stands; `len(tokens)` for the end.
         accepts: Names of the terminals that could stand there instead.
         after: What follows the piece, if anything does.
+        behind: The last token before the piece.
     """
 
     source: Source
@@ -32,6 +37,7 @@ class Failure:
     index: int
     accepts: frozenset[str]
     after: Token | None = None
+    behind: Token | None = None
 
     @staticmethod
     def of(
@@ -40,10 +46,11 @@ class Failure:
         start: Start,
         error: UnexpectedToken,
         after: Token | None = None,
+        behind: Token | None = None,
     ) -> Failure:
         """The failure that lark reported for laid-out tokens."""
-        accepts = frozenset(error.accepts or ())
-        return Failure(source, tokens, start, _index(tokens, error.token), accepts, after)
+        index = _index(tokens, error.token)
+        return Failure(source, tokens, start, index, accepted(tokens[:index], start), after, behind)
 
     @property
     def found(self) -> Token | None:
@@ -55,7 +62,9 @@ class Failure:
         """The token in the way, or what follows a piece that visibly goes on."""
         if self.found is not None:
             return self.found
-        goes_on = bool(self.brackets) or (self.before is not None and self.before.type in UNFINISHED)
+        goes_on = bool(self.brackets) or (
+            self.before is not None and self.before.type in UNFINISHED
+        )
         return self.after if goes_on else None
 
     @property
@@ -71,13 +80,15 @@ class Failure:
     @cached_property
     def brackets(self) -> tuple[int, ...]:
         """Places, among the tokens, of the brackets open at the failure; outermost first."""
-        open_: list[int] = []
-        for place, token in enumerate(self.tokens[: self.index]):
+        places: list[int] = []
+        for at, token in enumerate(self.tokens[: self.index]):
             if token.type in OPENERS:
-                open_.append(place)
-            elif token.type in CLOSERS and open_:
-                open_.pop()
-        return tuple(open_)
+                places.append(at)
+            elif token.type in CLOSERS:
+                place = partner([self.tokens[held] for held in places], token)
+                if place is not None:
+                    del places[place:]
+        return tuple(places)
 
     @property
     def place(self) -> Span:
@@ -96,29 +107,22 @@ class Failure:
         return Span(self.source, start, start if token.type == "_NL" else end_of(token))
 
     def with_tokens(self, at: int, width: int, *replacement: tuple[str, str]) -> list[Token]:
-        """The piece with other tokens, given as (type, text), in the place of `width` ones at `at`."""
+        """The piece with other tokens, as (type, text), in the place of `width` ones at `at`."""
         start = start_of(self.tokens[at]) if at < len(self.tokens) else self.gap.start
         end = end_of(self.tokens[at + width - 1]) if width else start
-        new = [Token(kind, text, start, 1, 1, 1, 1, end) for kind, text in replacement]
+        new = [new_token(kind, text, start, end) for kind, text in replacement]
         return [*self.tokens[:at], *new, *self.tokens[at + width :]]
 
     def helped_by(self, tokens: Sequence[Token]) -> bool:
-        """Whether a changed piece fails later than this one, or not at all."""
+        """Whether a changed piece fails clearly later than this one, or not at all."""
+        if len(tokens) > _TRIED:
+            return False
         try:
             parse_tokens(tokens, self.start)
         except UnexpectedToken as error:
-            return len(tokens) - _index(tokens, error.token) < len(self.tokens) - self.index
+            left = len(tokens) - _index(tokens, error.token)
+            return left + 1 < len(self.tokens) - self.index
         return True
-
-
-def start_of(token: Token) -> int:
-    """Offset of the first character."""
-    return token.start_pos or 0
-
-
-def end_of(token: Token) -> int:
-    """Offset behind the last character."""
-    return token.end_pos or 0
 
 
 def _index(tokens: Sequence[Token], token: Token) -> int:
@@ -126,6 +130,8 @@ def _index(tokens: Sequence[Token], token: Token) -> int:
         return len(tokens)
     # By identity where lark passed the token on, by place where a soft word became a keyword.
     same = [at for at, held in enumerate(tokens) if held is token]
-    return same[0] if same else max(
-        at for at, held in enumerate(tokens) if held.start_pos == token.start_pos
+    return (
+        same[0]
+        if same
+        else max(at for at, held in enumerate(tokens) if held.start_pos == token.start_pos)
     )

@@ -15,12 +15,15 @@ from linvit_dsl.syntax.grammar import parse_tokens
 from linvit_dsl.syntax.layout import deepest, layout
 from linvit_dsl.syntax.problems import explain
 from linvit_dsl.syntax.scanner import scan
+from linvit_dsl.syntax.tokens import span_of
 
 _PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]|[^{}]+")
 
 
 def parse_expression(source: Source, start: int = 0, end: int | None = None) -> ast.Expression:
-    """Parse the characters `[start, end)` of a text as one expression, spans being offsets into it all.
+    """Parse the characters `[start, end)` of a text as one expression.
+
+    Spans are offsets into the whole text.
 
     Raises:
         SpecError: They are none.
@@ -30,8 +33,7 @@ def parse_expression(source: Source, start: int = 0, end: int | None = None) -> 
         raise SpecError(*scanned.diagnostics[: limits.ERRORS])
     deep = deepest(scanned.tokens, limits.NESTING)
     if deep is not None:
-        span = Span(source, deep.start_pos, deep.end_pos)
-        raise SpecError(diagnose("E0709", span, limit=limits.NESTING))
+        raise SpecError(diagnose("E0709", span_of(source, deep), limit=limits.NESTING))
     tokens = layout(scanned.tokens)
     try:
         return Expressions(source).expression(parse_tokens(tokens, "expr"))

@@ -1,6 +1,6 @@
-"""The LALR parser for `grammar.lark`: ready-made tables, or built from the grammar where they do not fit.
+"""The LALR parser for `grammar.lark`, from ready-made tables.
 
-Building the tables takes lark half a second, more than everything else that `linvit check` does.
+Building the tables takes lark half a second, more than all that `linvit check` does besides.
 `tables.py` holds them as lark serialises them for its stand-alone parsers, written by
 `python -m linvit_dsl.syntax.build_tables`.
 """
@@ -22,7 +22,7 @@ from linvit_dsl.syntax import tables
 
 Start = Literal["start", "item", "stmt", "field", "vary", "expr"]
 STARTS: tuple[Start, ...] = ("start", "item", "stmt", "field", "vary", "expr")
-"""Rules that can be parsed on their own: a file, and the pieces into which a broken one is taken."""
+"""Rules that can be parsed on their own: a file, and the pieces into which a broken one falls."""
 
 
 class Words(Lexer):
@@ -45,7 +45,7 @@ class Words(Lexer):
             if token.type == "NAME":
                 keyword = soft.get(token.value)
                 if keyword in states[parser_state.position]:
-                    token = token.update(type=keyword)  # noqa: PLW2901 - same token, its true type
+                    token = token.update(type=keyword)
             yield token
 
 
@@ -55,7 +55,16 @@ def parse_tokens(tokens: Sequence[Token], start: Start) -> Tree[Token]:
     Raises:
         lark.UnexpectedToken: They do not follow the grammar.
     """
-    return parser().parse(tokens, start=start)  # pyright: ignore[reportArgumentType]
+    return parser().parse(tokens, start=start)
+
+
+def accepted(tokens: Sequence[Token], start: Start) -> frozenset[str]:
+    """Names of the terminals that may follow tokens which are right so far."""
+    # Asked before the offending token is seen: on its sight lark may have closed rules that could
+    # have gone on.
+    state = parser().parse_interactive(tokens, start=start)
+    state.exhaust_lexer()
+    return frozenset(state.accepts())
 
 
 @cache
@@ -68,7 +77,7 @@ def parser() -> Lark:
 
 
 def build(lexer: type[Lexer] | str = Words, **options: Any) -> Lark:
-    """The parser, made from `grammar.lark` itself: slow. Tests pass `strict=True` and lark's lexer."""
+    """The parser, made from `grammar.lark` itself: slow. `options` are those of lark."""
     text = (files("linvit_dsl") / "grammar.lark").read_text(encoding="utf-8")
     return Lark(
         text, parser="lalr", lexer=lexer, start=list(STARTS), propagate_positions=True, **options
@@ -76,7 +85,7 @@ def build(lexer: type[Lexer] | str = Words, **options: Any) -> Lark:
 
 
 def unpack(text: str) -> tuple[dict[str, Any], dict[int, Any]]:
-    """lark's own form of the tables in `tables.py`; `build_tables.pack` is the inverse."""
+    """Turn the text in `tables.py` into lark's own form; `build_tables.pack` is the inverse."""
     packed = json.loads(text)
     data = packed["data"]
     data["options"]["lexer"] = data["parser"]["lexer_conf"]["lexer_type"] = Words

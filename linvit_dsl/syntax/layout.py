@@ -1,4 +1,4 @@
-"""Which newlines mean something, and where a text can be cut into pieces that stand for themselves."""
+"""Which newlines mean something, and where a text falls into pieces that stand for themselves."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from lark import Token
 
-OPENERS = {"LPAR": "RPAR", "LSQB": "RSQB", "LBRACE": "RBRACE"}
-CLOSERS = {closer: opener for opener, closer in OPENERS.items()}
+from linvit_dsl.syntax.tokens import CLOSERS, OPENERS, partner, start_of
 
 # A line that ends with one of these goes on.
 UNFINISHED = {
@@ -21,14 +20,15 @@ CONTINUING = {"_PIPE", "_ARROW", "THEN", "ELSE", "LBRACE"}
 STATEMENT_WORDS = {
     *("DIM", "REQUIRE", "PREFER", "EXPECT", "PARAM", "BUFFER", "LAYER", "REPEAT", "RETURN"),
 }
-HARD_ITEM_WORDS = {"IMPORT", "FROM", "CONST", "MODEL"}
-SOFT_ITEM_WORDS = {"intrinsic", "recipe", "train", "sweep", "check"}
+# Words that begin a declaration: the hard ones, and the soft ones where a name follows.
+ITEM_WORDS = {"IMPORT", "FROM", "CONST", "MODEL"}
+_SOFT_ITEM_WORDS = {"intrinsic", "recipe", "train", "sweep", "check"}
 
 
 def layout(tokens: Sequence[Token]) -> list[Token]:
     """The tokens without the newlines that mean nothing, as the grammar wants them."""
     kept: list[Token] = []
-    brackets: list[str] = []
+    brackets: list[Token] = []
     newline: Token | None = None
     for token in tokens:
         if token.type == "_NL":
@@ -37,21 +37,28 @@ def layout(tokens: Sequence[Token]) -> list[Token]:
         if newline is not None and not _meaningless(newline, kept, brackets, token):
             kept.append(newline)
         newline = None
-        if token.type in OPENERS:
-            brackets.append(token.type)
-        elif token.type in CLOSERS and brackets:
-            brackets.pop()
+        _track(brackets, token)
         kept.append(token)
     return kept
 
 
-def _meaningless(newline: Token, kept: list[Token], brackets: list[str], after: Token) -> bool:
+def _track(brackets: list[Token], token: Token) -> None:
+    """Keep the list of open brackets."""
+    if token.type in OPENERS:
+        brackets.append(token)
+    elif token.type in CLOSERS:
+        place = partner(brackets, token)
+        if place is not None:
+            del brackets[place:]
+
+
+def _meaningless(newline: Token, kept: list[Token], brackets: list[Token], after: Token) -> bool:
     """Whether a newline between the kept tokens and the one after it does not end anything."""
     if not kept or kept[-1].type == "LBRACE" or after.type == "RBRACE":
         return True
     if ";" in newline:
         return False
-    inside = bool(brackets) and brackets[-1] != "LBRACE"
+    inside = bool(brackets) and brackets[-1].type != "LBRACE"
     return inside or kept[-1].type in UNFINISHED or after.type in CONTINUING
 
 
@@ -62,40 +69,37 @@ def declarations(text: str, tokens: Sequence[Token]) -> Iterator[list[Token]]:
     comes as a piece of its own.
     """
     piece: list[Token] = []
-    depth = 0
-    declares = False
+    brackets: list[Token] = []
+    complete = False
     for index, token in enumerate(tokens):
         if token.type == "_NL":
             if piece:
                 piece.append(token)
             continue
         if piece and piece[-1].type == "_NL":
-            at_margin = text[token.start_pos - 1] == "\n"
-            begins = _declares(tokens, index)
-            ends = declares and depth == 0 and not _belongs(piece, token)
-            if ends or (begins and (at_margin or depth == 0)):
+            at_margin = text[start_of(token) - 1] == "\n"
+            begins = declares(tokens, index)
+            ends = complete and not brackets and not _belongs(piece, token)
+            if ends or (begins and (at_margin or not brackets)):
                 yield strip(piece)
-                piece, depth = [], 0
+                piece, brackets = [], []
         if not piece:
-            declares = _declares(tokens, index)
-        if token.type in OPENERS:
-            depth += 1
-        elif token.type in CLOSERS and depth:
-            depth -= 1
+            complete = declares(tokens, index)
+        _track(brackets, token)
         piece.append(token)
     if piece:
         yield strip(piece)
 
 
-def _declares(tokens: Sequence[Token], index: int) -> bool:
+def declares(tokens: Sequence[Token], index: int) -> bool:
     """Whether a declaration begins with this token. Soft words are followed by a name."""
     token = tokens[index]
     after = tokens[index + 1].type if index + 1 < len(tokens) else ""
-    if token.type in HARD_ITEM_WORDS:
+    if token.type in ITEM_WORDS:
         return True
     if token.type == "BLOCK":
         return after == "NAME"
-    return token in SOFT_ITEM_WORDS and after in {"NAME", "BLOCK", "MODEL"}
+    return token in _SOFT_ITEM_WORDS and after in {"NAME", "BLOCK", "MODEL"}
 
 
 def _belongs(piece: Sequence[Token], token: Token) -> bool:
@@ -132,11 +136,7 @@ def statements(text: str, tokens: Sequence[Token]) -> Iterator[list[Token]]:
             elif piece:
                 piece.append(token)
             continue
-        if token.type in OPENERS:
-            brackets.append(token)
-        elif token.type in CLOSERS:
-            while brackets and brackets.pop().type != CLOSERS[token.type]:
-                continue
+        _track(brackets, token)
         piece.append(token)
     if piece:
         yield strip(piece)
@@ -157,13 +157,16 @@ def _ends(
         return True
     if rest[0].type in STATEMENT_WORDS:
         return True
-    if not _assigns(rest):
+    goes_on = _last(piece).type in UNFINISHED | {"LPAR", "LSQB"}
+    if not brackets:
+        return _assigns(rest)
+    if rest[0].type in CLOSERS:
         return False
-    if not brackets or _last(piece).type not in {"COMMA", "LPAR", "LSQB"}:
-        return True
-    # `name = value` on a line of its own may be an argument; not where the bracket is never closed.
+    # `name = value` on a line of its own may be an argument; not where the bracket is never closed,
+    # and the line stands no further right than the statement.
     outdented = _column(text, rest[0]) <= _column(text, piece[0])
-    return outdented and any(bracket is held for bracket in brackets for held in lost)
+    forgotten = outdented and any(bracket is held for bracket in brackets for held in lost)
+    return (not goes_on or forgotten) and (_assigns(rest) or (forgotten and not goes_on))
 
 
 def _assigns(tokens: Sequence[Token]) -> bool:
@@ -177,7 +180,7 @@ def _assigns(tokens: Sequence[Token]) -> bool:
 
 
 def _column(text: str, token: Token) -> int:
-    return token.start_pos - text.rfind("\n", 0, token.start_pos)
+    return start_of(token) - text.rfind("\n", 0, start_of(token))
 
 
 def unclosed(tokens: Sequence[Token]) -> list[Token]:
@@ -187,10 +190,12 @@ def unclosed(tokens: Sequence[Token]) -> list[Token]:
     for token in tokens:
         if token.type in OPENERS:
             stack.append(token)
-        elif any(held.type == CLOSERS.get(token.type) for held in stack):
-            while (held := stack.pop()).type != CLOSERS[token.type]:
-                lost.append(held)
-    return sorted(lost + stack, key=lambda held: held.start_pos)
+        elif token.type in CLOSERS:
+            place = partner(stack, token)
+            if place is not None:
+                lost += stack[place + 1 :]
+                del stack[place:]
+    return sorted(lost + stack, key=start_of)
 
 
 def deepest(tokens: Sequence[Token], limit: int) -> Token | None:

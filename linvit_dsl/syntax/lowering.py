@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from lark import Token, Tree
 
 from linvit_dsl.errors import Span
 from linvit_dsl.syntax import ast
-from linvit_dsl.syntax.expressions import Expressions
-
-Node = Tree[Token]
+from linvit_dsl.syntax.expressions import Expressions, Node
 
 
 class Lowering(Expressions):
-    """Builds the nodes of one text. Raises SpecError E0712 for an expression that is too deep."""
+    """Builds the nodes of one text. Raises SpecError E0712 for what is too deep."""
 
     def item(self, tree: Node, doc: str = "") -> ast.Item:
         """A declaration; `doc` is the text of the `##` comments before it."""
@@ -117,7 +114,7 @@ class Lowering(Expressions):
             span=self.span(tree),
         )
 
-    def _statics(self, tree: Node | None) -> tuple[ast.StaticParameter, ...]:
+    def _statics(self, tree: Node) -> tuple[ast.StaticParameter, ...]:
         return tuple(self._static(child) for child in present(tree))
 
     def _static(self, tree: Node) -> ast.StaticParameter:
@@ -141,7 +138,7 @@ class Lowering(Expressions):
             name=self.identifier(name), shape=self.shape(shape), span=self.span(tree)
         )
 
-    def _body(self, tree: Node | None) -> tuple[ast.Statement, ...]:
+    def _body(self, tree: Node) -> tuple[ast.Statement, ...]:
         return tuple(self.statement(child) for child in present(tree))
 
     # Statements
@@ -301,7 +298,7 @@ class Lowering(Expressions):
         )
 
 
-def present(tree: Node | None) -> list[Any]:
+def present(tree: Node) -> list[Node]:
     """The children that are there: lark puts None in the place of an optional one that is not."""
     return [] if tree is None else [child for child in tree.children if child is not None]
 

@@ -1,7 +1,7 @@
-"""What is wrong with a piece that does not follow the grammar: the most telling explanation that fits.
+"""What is wrong with a piece that does not follow the grammar: the first explanation that fits.
 
-Each explanation that knows a cure also tries it: it speaks only if the piece then fails later or not
-at all, and hands out the cured tokens so that the rest of the piece is read as well.
+An explanation that knows a cure also tries it: it speaks only if the piece then fails later or
+not at all, and hands out the cured tokens, so that the rest of the piece is read as well.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from lark import Token
 from linvit_dsl.errors import Diagnostic, Fix, Label, Source, Span, diagnose
 from linvit_dsl.errors.suggest import nearest
 from linvit_dsl.syntax import wording
-from linvit_dsl.syntax.failure import Failure, end_of, start_of
+from linvit_dsl.syntax.failure import Failure
 from linvit_dsl.syntax.grammar import fixed_texts
-from linvit_dsl.syntax.layout import CLOSERS, OPENERS, STATEMENT_WORDS
+from linvit_dsl.syntax.layout import ITEM_WORDS, STATEMENT_WORDS
 from linvit_dsl.syntax.other_languages import foreign_word
+from linvit_dsl.syntax.tokens import CLOSERS, OPENERS, span_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +38,33 @@ def explain(failure: Failure) -> Problem:
     return _unexpected(failure)
 
 
-def _unexpected(failure: Failure, *helps: str) -> Problem:
-    """Nothing special is known: what was expected, what was found."""
-    secondary: tuple[Label, ...] = ()
+def _unexpected(
+    failure: Failure, *helps: str, fix: Fix | None = None, repaired: Sequence[Token] | None = None
+) -> Problem:
+    """What was expected and what was found: all that can be said where nothing special is known."""
+    secondary: list[Label] = []
     before = failure.before
-    if before is not None and before.type in wording.OPERATORS | {"EQUAL", "_ADD_TO", "_PIPE"}:
-        secondary = (Label(failure.span(before), f"`{before}` needs something behind it"),)
+    if before is not None and before.type in _WANTS_MORE:
+        secondary.append(Label(failure.span(before), f"`{before}` needs something behind it"))
+    if failure.brackets:
+        opener = failure.tokens[failure.brackets[-1]]
+        if OPENERS[opener.type] in failure.accepts:
+            secondary.append(Label(failure.span(opener), "opened here"))
     return Problem(
         diagnose(
             "E0101",
             failure.place,
             expected=wording.expected(failure.accepts),
             found=wording.found(failure.next),
-            secondary=secondary,
+            secondary=tuple(secondary),
             helps=helps,
-        )
+            fixes=() if fix is None else (fix,),
+        ),
+        repaired,
     )
+
+
+_WANTS_MORE = wording.OPERATORS | {"EQUAL", "_ADD_TO", "_PIPE"}
 
 
 # Words
@@ -73,10 +85,12 @@ _BEGINNINGS: dict[str, tuple[str, ...]] = {
 
 def _misspelt_keyword(failure: Failure) -> Problem | None:
     """`repaet 3 {`: the word in the way, the one before it or the first is nearly a keyword."""
-    accepted = [text for text, kind in fixed_texts().items() if kind in failure.accepts and text.isalpha()]
+    accepted = [
+        text for text, kind in fixed_texts().items() if kind in failure.accepts and text.isalpha()
+    ]
     suspects = (
         (failure.index, accepted),
-        (failure.index - 1, ["not", "if"]),
+        (failure.index - 1, ("not", "if")),
         (0, _BEGINNINGS.get(failure.start, ())),
     )
     for at, words in suspects:
@@ -166,19 +180,17 @@ def _wrong_closer(failure: Failure) -> Problem | None:
 
 
 def _unclosed(failure: Failure) -> Problem | None:
-    """The piece ends, or a brace or a statement follows, inside a bracket."""
+    """The piece ends, or a brace follows, inside a bracket."""
     token = failure.found
-    ends = token is None or token.type in {"LBRACE", "RBRACE", "_NL"} | STATEMENT_WORDS
+    ends = token is None or token.type in {"LBRACE", "RBRACE", "_NL"}
     if not ends or not failure.brackets:
         return None
     opener = failure.tokens[failure.brackets[-1]]
-    closer = wording.spelling(OPENERS[opener.type])
     if opener.type == "LBRACE":
         return None
+    label = f"expected {wording.spelling(OPENERS[opener.type])}"
     secondary = (Label(failure.span(opener), "opened here"),)
-    return Problem(
-        diagnose("E0102", failure.gap, f"expected {closer}", opener=opener, secondary=secondary)
-    )
+    return Problem(diagnose("E0102", failure.gap, label, opener=opener, secondary=secondary))
 
 
 def unclosed_brace(source: Source, tokens: Sequence[Token], opener: Token) -> Diagnostic:
@@ -186,7 +198,7 @@ def unclosed_brace(source: Source, tokens: Sequence[Token], opener: Token) -> Di
     secondary: tuple[Label, ...] = ()
     stack: list[Span] = []
     for token in tokens:
-        here = Span(source, start_of(token), end_of(token))
+        here = span_of(source, token)
         if token.type == "LBRACE":
             stack.append(here)
         elif token.type == "RBRACE" and stack:
@@ -195,8 +207,9 @@ def unclosed_brace(source: Source, tokens: Sequence[Token], opener: Token) -> Di
                 text = f"closed by the `}}` of line {here.line}, which stands further left"
                 secondary = (Label(inner, text),)
                 break
-    span = Span(source, start_of(opener), end_of(opener))
-    return diagnose("E0102", span, "opened here", opener=opener, secondary=secondary)
+    return diagnose(
+        "E0102", span_of(source, opener), "opened here", opener=opener, secondary=secondary
+    )
 
 
 def _margin(span: Span) -> int:
@@ -212,16 +225,25 @@ def _no_declaration(failure: Failure) -> Problem | None:
     """Something else than a declaration at the top level."""
     if failure.start != "item" or failure.index or failure.found is None:
         return None
-    helps = "statements stand between the braces of a `block` or a `model`"
+    secondary: tuple[Label, ...] = ()
+    if failure.behind is not None and failure.behind.type == "RBRACE":
+        secondary = (Label(failure.span(failure.behind), "the declaration before ends here"),)
+    help_ = "statements stand between the braces of a `block` or a `model`"
+    found = wording.found(failure.found)
     return Problem(
-        diagnose("E0121", failure.place, found=wording.found(failure.found), helps=(helps,))
+        diagnose("E0121", failure.place, found=found, secondary=secondary, helps=(help_,))
     )
 
 
 def _no_kind(failure: Failure) -> Problem | None:
     """`[heads dim]`, `[heads = 6]`, `(x)`: a parameter without its kind or shape."""
     name, token = failure.before, failure.found
-    if failure.accepts != {"COLON"} or name is None or name.type != "NAME" or token is None:
+    if (
+        failure.accepts != frozenset({"COLON"})
+        or name is None
+        or name.type != "NAME"
+        or token is None
+    ):
         return None
     if failure.start != "item" or not failure.brackets:
         return None
@@ -241,7 +263,7 @@ def _no_kind(failure: Failure) -> Problem | None:
 
 def _no_result(failure: Failure) -> Problem | None:
     """`block A(x: [B, n]) {`: no `->`."""
-    if failure.start != "item" or failure.accepts != {"_ARROW"} or failure.found is None:
+    if failure.start != "item" or failure.accepts != frozenset({"_ARROW"}) or failure.found is None:
         return None
     if failure.tokens[0].type not in {"BLOCK", "MODEL", "INTRINSIC"}:
         return None
@@ -269,27 +291,73 @@ _SIGNS = {
 
 
 def _wrong_sign(failure: Failure) -> Problem | None:
-    """`if a = b`, `epochs: 10`, `,` between the fields of a record."""
+    """`if a = b`, `epochs: 10`, `x == 3` as a statement."""
     token = failure.found
-    if token is None or token.type not in {"EQUAL", "EQ", "COLON", "_ARROW", "COMMA"}:
+    if token is None:
         return None
-    for wanted in ("EQ", "EQUAL", "COLON", "_ARROW", "OF", "IN"):
-        if wanted not in failure.accepts:
+    for (kind, wanted), meaning in _SIGNS.items():
+        if token.type != kind or wanted not in failure.accepts:
+            continue
+        if wanted == "EQ" and failure.tokens[0].type not in _CONDITIONS:
             continue
         text = wording.spelling(wanted).strip("`")
         tokens = failure.with_tokens(failure.index, 1, (wanted, text))
         if failure.helped_by(tokens):
-            meaning = _SIGNS.get((token.type, wanted))
+            fix = Fix(failure.place, text, f"write `{text}`")
             diagnostic = diagnose(
-                "E0112",
-                failure.place,
-                expected=text,
-                found=token,
-                helps=(meaning,) if meaning else (),
-                fixes=(Fix(failure.place, text, f"write `{text}`"),),
+                "E0112", failure.place, expected=text, found=token, helps=(meaning,), fixes=(fix,)
             )
             return Problem(diagnostic, tokens)
     return None
+
+
+_CONDITIONS = {"IF", "REQUIRE", "PREFER", "EXPECT", "WHERE"}
+
+
+def _names_without_brackets(failure: Failure) -> Problem | None:
+    """`q, k, v = ...`, `dim h, w = grid`, `for a, b in list`."""
+    if failure.kind(0) != "COMMA" or failure.kind(-1) != "NAME":
+        return None
+    end = failure.index
+    while end + 1 < len(failure.tokens) and failure.tokens[end].type == "COMMA":
+        end += 2
+    start = failure.index - 1
+    tokens = [
+        *failure.with_tokens(end, 0, ("RPAR", ")"))[: end + 1],
+        *failure.tokens[end:],
+    ]
+    tokens = [*failure.with_tokens(start, 0, ("LPAR", "("))[: start + 1], *tokens[start:]]
+    if not failure.helped_by(tokens):
+        return None
+    span = failure.span(failure.tokens[start]).to(failure.span(failure.tokens[end - 1]))
+    fix = Fix(span, f"({span.text})", "add parentheses")
+    help_ = f"several names stand in parentheses: `({span.text})`"
+    return _unexpected(failure, help_, fix=fix, repaired=tokens)
+
+
+def _brackets_around_import(failure: Failure) -> Problem | None:
+    """`from std.nn import (A, B)`."""
+    if (
+        failure.tokens[0].type != "FROM"
+        or failure.kind(0) != "LPAR"
+        or failure.kind(-1) != "IMPORT"
+    ):
+        return None
+    tokens = [token for token in failure.tokens if token.type not in {"LPAR", "RPAR"}]
+    fix = Fix(failure.place, "", "remove it")
+    help_ = "imported names stand without parentheses, on one line"
+    return _unexpected(failure, help_, fix=fix, repaired=tokens)
+
+
+def _record_as_value(failure: Failure) -> Problem | None:
+    """`schedule = { ... }`."""
+    if failure.kind(0) != "LBRACE" or failure.kind(-1) != "EQUAL" or failure.start != "field":
+        return None
+    at = failure.index - 1
+    tokens = failure.with_tokens(at, 1)
+    fix = Fix(failure.span(failure.tokens[at]), "", "remove `=`")
+    help_ = "a group of fields follows its name without `=`"
+    return _unexpected(failure, help_, fix=fix, repaired=tokens)
 
 
 def _missing_comma(failure: Failure) -> Problem | None:
@@ -308,22 +376,26 @@ def _missing_comma(failure: Failure) -> Problem | None:
 
 
 def _missing_sign(failure: Failure) -> Problem | None:
-    """Only one sign could stand here, and with it the piece goes on."""
+    """Only one sign or word could stand here, and with it the piece goes on."""
     if len(failure.accepts) != 1 or failure.found is None:
         return None
     (wanted,) = failure.accepts
-    if wanted not in {"COLON", "EQUAL", "_ARROW", "LSQB", "LPAR", "OF", "IN"}:
+    text = wording.spelling(wanted).strip("`") if wanted in _MISSED else ""
+    if not text:
         return None
-    text = wording.spelling(wanted).strip("`")
-    tokens = failure.with_tokens(failure.index, 0, (wanted, text))
-    if not failure.helped_by(tokens):
-        return None
-    fix = Fix(failure.gap, f" {text}" if text.isalpha() else text, f"insert `{text}`")
-    problem = _unexpected(failure).diagnostic
-    return Problem(
-        Diagnostic(problem.code, problem.message, problem.primary, problem.secondary, fixes=(fix,)),
-        tokens,
-    )
+    # A word in the place of a word is replaced: `for x of list`.
+    for width in (1, 0) if text.isalpha() and failure.kind(0) == "NAME" else (0,):
+        tokens = failure.with_tokens(failure.index, width, (wanted, text))
+        if failure.helped_by(tokens):
+            missing = f" {text}" if text.isalpha() else text
+            fix = Fix(failure.gap, missing, f"insert `{text}`")
+            if width:
+                fix = Fix(failure.place, text, f"write `{text}`")
+            return _unexpected(failure, fix=fix, repaired=tokens)
+    return None
+
+
+_MISSED = {"COLON", "EQUAL", "_ARROW", "OF", "IN"}
 
 
 # Expressions and statements
@@ -396,8 +468,8 @@ def _second_statement(failure: Failure) -> Problem | None:
     if token.type == "COMMA" and failure.start in {"field", "vary"}:
         helps = "fields stand on lines of their own, or between `;`"
         fix = Fix(failure.place, ";", "write `;`")
-    elif token.type in STATEMENT_WORDS or failure.kind(1) in {"EQUAL", "_ADD_TO"}:
-        helps = "a statement ends with its line, or with `;`"
+    elif token.type in STATEMENT_WORDS | ITEM_WORDS or failure.kind(1) in {"EQUAL", "_ADD_TO"}:
+        helps = "a statement or declaration ends with its line, or with `;`"
         fix = Fix(failure.gap, ";", "insert `;`")
     else:
         return None
@@ -423,6 +495,9 @@ _EXPLANATIONS: tuple[Callable[[Failure], Problem | None], ...] = (
     _unclosed,
     _no_declaration,
     _wrong_sign,
+    _names_without_brackets,
+    _brackets_around_import,
+    _record_as_value,
     _keyword_as_name,
     _missing_comma,
     _missing_sign,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from os import SEEK_END
 from pathlib import Path
 
 from linvit_dsl.errors import Diagnostic, Source, Span, SpecError, diagnose
@@ -25,13 +26,14 @@ def read_source(path: Path, *, name: str | None = None, module: str | None = Non
     try:
         with path.open("rb") as file:
             data = file.read(limits.FILE_BYTES + 1)
-            if len(data) > limits.FILE_BYTES:
-                size = file.seek(0, 2) if file.seekable() else len(data)
-                raise SpecError(too_large(empty, size))
-        text = data.decode("utf-8-sig")
+            size = file.seek(0, SEEK_END) if len(data) > limits.FILE_BYTES else 0
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise SpecError(diagnose("E0701", Span(empty, 0, 0), path=name, reason=reason)) from None
+    if size:
+        raise SpecError(too_large(empty, size))
+    try:
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         reason = f"byte {data[error.start]:#04x} in line {line} is not UTF-8"

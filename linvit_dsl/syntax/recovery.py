@@ -1,39 +1,47 @@
 """What can be saved of a declaration with mistakes, each of which gets its own message.
 
-lark stops at the first mistake of a piece. So a piece that fails is taken apart: its head with empty
-braces is parsed as one, and every statement between the braces for itself.
+lark stops at the first mistake of a piece. So a piece that fails is taken apart: its head is parsed
+with empty braces, and every statement between the braces for itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from lark import Token, UnexpectedToken
 
 from linvit_dsl.errors import Diagnostic, Source, Span, SpecError
+from linvit_dsl.graph import limits
 from linvit_dsl.syntax import ast
-from linvit_dsl.syntax.failure import Failure, end_of, start_of
+from linvit_dsl.syntax.failure import Failure
 from linvit_dsl.syntax.grammar import Start, parse_tokens
 from linvit_dsl.syntax.layout import layout, statements
 from linvit_dsl.syntax.lowering import Lowering
 from linvit_dsl.syntax.problems import explain, unclosed_brace
+from linvit_dsl.syntax.tokens import end_of, new_token, span_of, start_of
 
 # What stands between the braces of a declaration, where it is not statements.
 _INSIDE: dict[str, Start] = {"recipe": "field", "train": "field", "sweep": "vary"}
 # Where the scanner found one of these, a second message about the same place would only repeat it.
 _ALREADY_SAID = {"E0100", "E0104", "E0114", "E0123", "E0124"}
+_TAKEN_APART = 20_000
+"""Tokens of a declaration that is still taken apart; no real one has a tenth of them."""
 _REPAIRS = 8
 """Mistakes that are repaired in one piece; with more of them the first ones say enough."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """A piece with braces: its tokens with nothing between them, and what stands there."""
+    """A piece with braces: its tokens with nothing between them, and what stands there.
+
+    Each body comes with its closing brace. `unclosed` is an opening one that has none.
+    """
 
     skeleton: list[Token]
-    bodies: list[list[Token]]
+    bodies: list[tuple[list[Token], Token | None]]
     unclosed: Token | None
 
 
@@ -46,26 +54,42 @@ class Recovery:
         self._scanned = tuple(diagnostics)
         self._lowering = Lowering(source)
         self._lost = 0
+        self._behind: Token | None = None
 
-    def item(self, tokens: Sequence[Token], doc: str) -> ast.Item | None:
-        """What is left of a declaration that cannot be parsed as a whole, and why it cannot."""
-        lost = self._lost
-        saved = self._save(tokens, "item", None, doc)
+    @property
+    def is_full(self) -> bool:
+        """Whether as many diagnostics are known as will be reported."""
+        return len(self.diagnostics) >= limits.ERRORS
+
+    def item(self, tokens: Sequence[Token], doc: str, behind: Token | None) -> ast.Item | None:
+        """What is left of a declaration that cannot be parsed as a whole, and why it cannot.
+
+        `behind` is the last token before it.
+        """
+        self._behind = behind
+        lost, found = self._lost, len(self.diagnostics)
+        saved = self._save(tokens, "item", None) if len(tokens) <= _TAKEN_APART else None
+        if len(self.diagnostics) == found and not self.is_full:
+            # Too large to take apart, or right in every part: then the whole explains itself.
+            self._node(tokens, "item", None)
         if saved is None:
             return self.remains(tokens)
-        if isinstance(saved, ast.Block) and self._lost > lost:
-            return saved.model_copy(update={"broken": True})
-        return saved
+        if isinstance(saved, ast.Block):
+            broken = self._lost > lost
+            return saved.model_copy(update={"broken": broken, "doc": doc})
+        return saved.model_copy(update={"doc": doc}) if isinstance(saved, ast.Alias) else saved
 
     def remains(self, tokens: Sequence[Token]) -> ast.Item | None:
         """The names that a lost declaration would have declared, so that nobody misses them."""
-        words = [token for token in tokens[:64] if token.type != "_NL" and token != "intrinsic"]
-        span = Span(self.source, start_of(tokens[0]), end_of(tokens[-1]))
+        words = [
+            token for token in tokens[:64] if token.type != "_NL" and token.value != "intrinsic"
+        ]
+        span = span_of(self.source, tokens[0], tokens[-1])
         if words and words[0].type == "FROM":
             return self._remains_of_import(words, span)
         if not words or words[0].type not in {"BLOCK", "MODEL", "CONST"}:
             return None
-        name = next((token for token in words[1:2] if token.type == "NAME"), None)
+        name = words[1] if len(words) > 1 and words[1].type == "NAME" else None
         if name is None:
             return None
         return ast.Block.model_construct(
@@ -97,54 +121,45 @@ class Recovery:
             span=span,
         )
 
-    def _save(
-        self, tokens: Sequence[Token], start: Start, after: Token | None, doc: str = ""
-    ) -> Any:
-        """The node of a piece without the parts that cannot be parsed; None where nothing is left."""
-        try:
-            return self._lower(tokens, start, doc)
-        except (UnexpectedToken, SpecError):
-            parts = _take_apart(tokens)
-        inside = _INSIDE.get(tokens[0].value, "stmt") if start == "item" else start
-        found = len(self.diagnostics)
-        saved = [self._pieces(body, inside) for body in parts.bodies]
+    def _save(self, tokens: Sequence[Token], start: Start, after: Token | None) -> Any:
+        """The node of a piece without the parts that cannot be parsed; None if nothing is left."""
+        parts = _take_apart(tokens)
+        if not parts.bodies:
+            return self._node(tokens, start, after)
         if parts.unclosed is not None:
             self._lost += 1
             self.diagnostics.append(unclosed_brace(self.source, tokens, parts.unclosed))
-        node = self._node(parts.skeleton, start, after, doc)
-        if node is None or not parts.bodies:
-            return node
-        if len(self.diagnostics) == found:
-            # Every part is right, and the whole is not: then let the whole explain itself.
-            self._node(tokens, start, after, doc)
-        return _fill(node, iter(saved))
+        inside = _INSIDE.get(tokens[0].value, "stmt") if start == "item" else start
+        saved = [self._pieces(body, inside, closer) for body, closer in parts.bodies]
+        node = self._node(parts.skeleton, start, after)
+        return None if node is None else _fill(node, iter(saved))
 
-    def _pieces(self, tokens: Sequence[Token], start: Start) -> tuple[Any, ...]:
-        """The nodes between two braces; `tokens` end with the closing one, where there is one."""
+    def _pieces(
+        self, tokens: Sequence[Token], start: Start, closer: Token | None
+    ) -> tuple[Any, ...]:
+        """The nodes between two braces."""
         pieces = list(statements(self.source.text, tokens))
-        if pieces and pieces[-1][-1].type == "RBRACE":
-            closer: Token | None = pieces[-1].pop()
-        else:
-            closer = None
-        firsts = [piece[0] for piece in pieces[1:] if piece]
+        afters = [*(piece[0] for piece in pieces[1:]), closer]
         nodes = [
-            self._save(piece, start, after)
-            for piece, after in zip(pieces, [*firsts, closer], strict=False)
-            if piece
+            self._save(piece, start, after) for piece, after in zip(pieces, afters, strict=False)
         ]
         return tuple(node for node in nodes if node is not None)
 
-    def _node(self, tokens: Sequence[Token], start: Start, after: Token | None, doc: str) -> Any:
-        """The node of a piece that has no parts, mistakes repaired where possible and reported."""
+    def _node(self, tokens: Sequence[Token], start: Start, after: Token | None) -> Any:
+        """The node of a piece without parts, mistakes repaired where possible, and reported."""
         for _ in range(_REPAIRS):
             try:
-                return self._lower(tokens, start, doc)
+                return self._lower(tokens, start)
             except SpecError as error:
                 self.diagnostics += error.diagnostics
                 break
             except UnexpectedToken as error:
+                if self.is_full:
+                    break
                 laid_out = layout(tokens)
-                problem = explain(Failure.of(self.source, laid_out, start, error, after))
+                problem = explain(
+                    Failure.of(self.source, laid_out, start, error, after, self._behind)
+                )
                 if not self._already_said(laid_out):
                     self.diagnostics.append(problem.diagnostic)
                 if problem.repaired is None:
@@ -155,19 +170,21 @@ class Recovery:
 
     def _already_said(self, tokens: Sequence[Token]) -> bool:
         """Whether the scanner has reported a mistake inside of these tokens."""
-        places = [found.primary.span.start for found in self._scanned if found.code in _ALREADY_SAID]
+        places = [
+            found.primary.span.start for found in self._scanned if found.code in _ALREADY_SAID
+        ]
         return any(
             start_of(left) <= place < start_of(right)
-            for left, right in zip(tokens, tokens[1:], strict=False)
+            for left, right in pairwise(tokens)
             for place in places
             if left.type != "LBRACE" or right.type != "RBRACE"
         ) or any(start_of(tokens[-1]) <= place <= end_of(tokens[-1]) for place in places)
 
-    def _lower(self, tokens: Sequence[Token], start: Start, doc: str) -> Any:
+    def _lower(self, tokens: Sequence[Token], start: Start) -> Any:
         tree = parse_tokens(layout(tokens), start)
         match start:
             case "item":
-                return self._lowering.item(tree, doc)
+                return self._lowering.item(tree)
             case "field":
                 return self._lowering.field(tree)
             case "vary":
@@ -179,26 +196,25 @@ class Recovery:
 def _take_apart(tokens: Sequence[Token]) -> _Parts:
     """Separate what stands between the outer braces of a piece from the rest.
 
-    A body keeps its closing brace. One that is missing is supplied at the end of the piece.
+    A closing brace that is missing is supplied at the end.
     """
-    parts = _Parts([], [], None)
-    opener, depth = None, 0
+    skeleton: list[Token] = []
+    bodies: list[tuple[list[Token], Token | None]] = []
+    body: list[Token] = []
+    depth = 0
     for token in tokens:
-        if depth:
-            depth += (token.type == "LBRACE") - (token.type == "RBRACE")
-            parts.bodies[-1].append(token)
+        if token.type == "RBRACE" and depth:
+            depth -= 1
             if depth == 0:
-                parts.skeleton.append(token)
-            continue
-        parts.skeleton.append(token)
-        if token.type == "LBRACE":
-            opener, depth = token, 1
-            parts.bodies.append([])
+                bodies.append((body, token))
+                body = []
+        (body if depth else skeleton).append(token)
+        depth += token.type == "LBRACE"
     if not depth:
-        return parts
+        return _Parts(skeleton, bodies, None)
     end = end_of(tokens[-1])
-    closer = Token("RBRACE", "}", end, 1, 1, 1, 1, end)
-    return _Parts([*parts.skeleton, closer], parts.bodies, opener)
+    closer = new_token("RBRACE", "}", end, end)
+    return _Parts([*skeleton, closer], [*bodies, (body, None)], skeleton[-1])
 
 
 def _fill(node: Any, bodies: Iterator[tuple[Any, ...]]) -> Any:

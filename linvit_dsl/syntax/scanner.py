@@ -1,4 +1,4 @@
-"""From characters to tokens. What is no token is reported, and repaired so that parsing can go on."""
+"""From characters to tokens. What is none is reported, and repaired so that parsing can go on."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from linvit_dsl.graph import limits
 from linvit_dsl.syntax import strays
 from linvit_dsl.syntax.grammar import fixed_texts, hard_words, patterns
 from linvit_dsl.syntax.quantities import too_long
+from linvit_dsl.syntax.tokens import end_of, new_token
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Scan:
 
 
 def scan(source: Source, start: int = 0, end: int | None = None) -> Scan:
-    """Take the characters `[start, end)` apart. Positions of tokens are offsets into the whole text."""
+    """Take the characters `[start, end)` apart. Positions are offsets into the whole text."""
     return _Scanner(source, start, len(source.text) if end is None else end).run()
 
 
@@ -60,6 +61,7 @@ class _Scanner:
         self.end = end
         self.tokens: list[Token] = []
         self.docs: list[Span] = []
+        self.reported: set[str] = set()
         self.diagnostics = strays.invisible_characters(source, start, end)
 
     def run(self) -> Scan:
@@ -92,22 +94,29 @@ class _Scanner:
             kind = fixed_texts()[text]
         elif kind == "NAME" and len(text) > limits.IDENTIFIER:
             span = Span(self.source, position, end)
-            self.diagnostics.append(
-                diagnose("E0710", span, value=len(text), limit=limits.IDENTIFIER)
-            )
+            self.report(diagnose("E0710", span, value=len(text), limit=limits.IDENTIFIER))
         elif kind in {"NUMBER", "QUANTITY"} and too_long(text):
-            span = Span(self.source, position, end)
-            self.diagnostics.append(strays.long_number(span))
+            self.report(strays.long_number(Span(self.source, position, end)))
             text = "1"
         self.add(kind, text, position, end)
 
     def repair(self, found: strays.Stray) -> int:
         """Report a stray, put the token it stands for in its place, and say where to go on."""
-        self.diagnostics += found.diagnostics
+        word = self.source.text[found.start : found.end]
+        if word not in self.reported:
+            self.report(*found.diagnostics)
+        if found.diagnostics and found.diagnostics[0].code == "E0123":
+            self.reported.add(word)
+        while self.tokens and end_of(self.tokens[-1]) > found.start:
+            self.tokens.pop()
         if found.kind:
             self.add(found.kind, found.text, found.start, found.end)
         return found.end
 
+    def report(self, *found: Diagnostic) -> None:
+        """Add diagnostics, as long as any will be shown."""
+        if len(self.diagnostics) < limits.ERRORS:
+            self.diagnostics += found
+
     def add(self, kind: str, text: str, start: int, end: int) -> None:
-        # lark asks for lines and columns only to copy them; ours come from the source.
-        self.tokens.append(Token(kind, text, start, 1, 1, 1, 1, end))
+        self.tokens.append(new_token(kind, text, start, end))

@@ -18,7 +18,7 @@ EXPRESSION_STARTS = {
     *("NAME", "NUMBER", "QUANTITY", "STRING", "TRUE", "FALSE"),
     *("LPAR", "LSQB", "MINUS", "NOT", "IF"),
 }
-_SUFFIXES = {"_PIPE", "LPAR", "LSQB", "DOT", "AT"}
+_SUFFIXES = {"_PIPE", "LPAR", "LSQB", "DOT", "_LABEL"}
 _STATEMENT_STARTS = {
     *("DIM", "REQUIRE", "PREFER", "EXPECT", "PARAM", "BUFFER", "LAYER", "REPEAT"),
     *("FOR", "IF", "RETURN", "NAME", "LPAR"),
@@ -32,11 +32,20 @@ _ITEM_STARTS = {
 _FOLDED: tuple[tuple[set[str], str, set[str]], ...] = (
     ({"BLOCK", "IMPORT"}, "a declaration (`block`, `model`, `from`, ...)", _ITEM_STARTS),
     ({"DIM", "RETURN"}, "a statement", _STATEMENT_STARTS),
-    ({"DIM", "BLOCK", "LIST"}, "a kind (`dim`, `int`, `real`, ...)", {"DIM", "BLOCK", "LIST", "NAME"}),
+    (
+        {"DIM", "BLOCK", "LIST"},
+        "a kind (`dim`, `int`, `real`, ...)",
+        {"DIM", "BLOCK", "LIST", "NAME"},
+    ),
     ({"NUMBER", "STRING", "NAME"}, "an expression", EXPRESSION_STARTS | {"STAR"}),
     ({"LSQB", "LIST"}, "a shape such as `[B, n, d]`", {"LSQB", "LIST"}),
 )
-_WORDS = {"NAME": "a name", "STRING": "a text", "_NL": "the end of the line", "$END": "the end of the line"}
+_WORDS = {
+    "NAME": "a name",
+    "STRING": "a text",
+    "_NL": "the end of the line",
+    "$END": "the end of the line",
+}
 
 
 def expected(accepts: Iterable[str]) -> str:
@@ -47,7 +56,7 @@ def expected(accepts: Iterable[str]) -> str:
         if sign <= rest:
             words.append(word)
             rest -= folded
-    if {"PLUS", "STAR"} <= rest or {"_PIPE", "AT"} <= rest:
+    if {"PLUS", "STAR"} <= rest or {"_PIPE", "_LABEL"} <= rest:
         rest -= OPERATORS | _SUFFIXES
         if not rest and not words:
             return "an operator"
