@@ -50,7 +50,7 @@ class Body:
         try:
             return self._results(declaration, returned)
         except SpecError as error:
-            self.scope.elaborator.report(*error.diagnostics)
+            self.scope.elaborator.reject(error)
         except Poisoned:
             pass
         return None
@@ -90,7 +90,7 @@ class Body:
             try:
                 returned = self._statement(statement)
             except SpecError as error:
-                elaborator.report(*error.diagnostics)
+                elaborator.reject(error)
                 self._give_up(statement)
             except Poisoned:
                 self._give_up(statement)
@@ -226,6 +226,8 @@ class Body:
                 )
             )
         name = statement.name
+        if (name.span.source.name, name.span.start) in self.scope.elaborator.flagged:
+            raise Poisoned
         if any(not isinstance(dim.size, int) for dim in type_.dims):
             raise SpecError(diagnose("E0319", statement.shape.span, name=statement.shape.span.text))
         self.scope.names[name.name] = self.builder.store(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
-from linvit_dsl.check.provenance import chain, quote
+from linvit_dsl.check.provenance import CausedError, chain, quote, roots
 from linvit_dsl.check.values import Division, Number
 from linvit_dsl.errors import Diagnostic, Span, SpecError, diagnose
 from linvit_dsl.graph import limits
@@ -26,13 +26,12 @@ def as_dimension(
         SpecError: E0301 not whole, E0302 not positive, E0703 too large.
     """
     if not number.whole:
-        raise SpecError(not_whole(number, span, name))
+        raise CausedError(not_whole(number, span, name), roots(number.origin))
+    positive = number.value.positive if isinstance(number.value, Poly) else number.value >= 1
+    if not positive:
+        raise CausedError(not_positive(number, span, name, expression), roots(number.origin))
     if isinstance(number.value, Poly):
-        if not number.value.positive:
-            raise SpecError(not_positive(number, span, name, expression))
         return number
-    if number.value < 1:
-        raise SpecError(not_positive(number, span, name, expression))
     if number.value > limits.DIMENSION:
         raise SpecError(
             diagnose("E0703", span, value=f"{number.value:,}", limit=f"{limits.DIMENSION:,}")

@@ -20,7 +20,7 @@ from linvit_dsl.check.builder import GraphBuilder
 from linvit_dsl.check.expressions import Expressions, Poisoned
 from linvit_dsl.check.operators import shared_slot
 from linvit_dsl.check.program import Module, Program
-from linvit_dsl.check.provenance import Frame, named, path
+from linvit_dsl.check.provenance import CausedError, Frame, named, path
 from linvit_dsl.check.shapes import ShapeMatch, declared_type
 from linvit_dsl.check.values import (
     UNKNOWN,
@@ -69,6 +69,7 @@ class Elaborator:
         self._found: dict[tuple[str, str, int, int], Diagnostic] = {}
         self._cache: dict[object, Specialised | None] = {}
         self._constants: dict[tuple[int, str], Static | Unknown | None] = {}
+        self._causes: list[frozenset[Span]] = []
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
@@ -79,6 +80,14 @@ class Elaborator:
     def failed(self) -> bool:
         """Whether any of it is an error."""
         return any(found.severity == "error" for found in self._found.values())
+
+    def reject(self, error: SpecError) -> None:
+        """Record an error, unless its causes are those of one recorded before."""
+        if isinstance(error, CausedError):
+            if any(error.causes <= known for known in self._causes):
+                return
+            self._causes.append(error.causes)
+        self.report(*error.diagnostics)
 
     def report(self, *diagnostics: Diagnostic) -> None:
         """Record findings; each gets the path of blocks that led to it."""
@@ -104,7 +113,7 @@ class Elaborator:
         try:
             value = Expressions(self, module).evaluate(item.value)
         except SpecError as error:
-            self.report(*error.diagnostics)
+            self.reject(error)
             return UNKNOWN
         except Poisoned:
             return UNKNOWN
@@ -197,9 +206,42 @@ class Elaborator:
             finally:
                 self.frames.pop()
         special = self._cache[key]
-        if special is None:
-            raise Poisoned
-        return special
+        return special if special is not None else self._assumed(scope, builder, block, declaration)
+
+    def _assumed(
+        self,
+        scope: Expressions,
+        builder: GraphBuilder,
+        block: BlockValue,
+        declaration: ast.Block,
+    ) -> Specialised:
+        """A stand-in for a block whose body has errors: what it declares to return.
+
+        With it the caller is still checked. No graph with a stand-in leaves the elaborator, since
+        the errors have been reported.
+
+        Raises:
+            Poisoned: The declared results depend on what failed.
+        """
+        results: list[Value | tuple[Value, ...]] = []
+        try:
+            for shape in declaration.results:
+                if not isinstance(shape, ast.TensorShape):
+                    raise Poisoned
+                results.append(Value(declared_type(scope, shape), shape.span))
+        except SpecError:
+            raise Poisoned from None
+        graph = builder.finish(
+            name=block.name,
+            module=block.module.source.module,
+            kind=declaration.keyword,
+            intrinsic=False,
+            statics={},
+            inputs=(),
+            outputs=tuple(tensor for part in results for tensor in _flatten(part)),
+            span=declaration.head,
+        )
+        return Specialised(graph, tuple(results), 0)
 
     def _bind_arguments(
         self,
@@ -296,7 +338,7 @@ class Elaborator:
             graph = self._specialise(block, inputs, spans, declaration.name.span).graph
             del scope
         except SpecError as error:
-            self.report(*error.diagnostics)
+            self.reject(error)
             return None
         except Poisoned:
             return None

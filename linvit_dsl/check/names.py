@@ -113,6 +113,7 @@ class _Resolver:
         if name.name in self.stored:
             first = Label(self.stored[name.name], "first bound here")
             note = "rebinding with `=` is allowed, storage is not"
+            self.program.flagged.add((name.span.source.name, name.span.start))
             self.program.diagnostics.append(
                 diagnose("E0202", name.span, secondary=(first,), notes=(note,), name=name.name)
             )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from linvit_dsl.errors import Span
+from linvit_dsl.errors import Diagnostic, Span, SpecError
 from linvit_dsl.graph.ir import Origin
 
 LONGEST_CHAIN = 4
@@ -49,28 +49,71 @@ def chain(origins: Iterable[Origin | None]) -> tuple[str, ...]:
     `d = 384      from `d = 384`      specs/my.vit:3:49`
     """
     rows: list[tuple[str, str, str]] = []
-    seen: set[tuple[str, str]] = set()
-    for origin in _nearest_first(tuple(o for o in origins if o is not None)):
-        row = (f"{origin.name} = {origin.value}", origin.how, str(origin.span))
-        if (row[0], row[2]) not in seen:
-            seen.add((row[0], row[2]))
-            rows.append(row)
+    level = [origin for origin in origins if origin is not None]
+    for _ in range(LONGEST_CHAIN):
+        below: list[Origin] = []
+        for origin in _named(level):
+            for link in _links(origin):
+                row = (f"{link.name} = {link.value}", link.how, str(link.span))
+                if row not in rows:
+                    rows.append(row)
+            below += _source(origin).operands
+        level = below
     rows = rows[:LONGEST_CHAIN]
     widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
     return tuple(f"{a.ljust(widths[0])}   {b.ljust(widths[1])}   {c}" for a, b, c in rows)
 
 
-def _nearest_first(level: tuple[Origin, ...]) -> Iterator[Origin]:
-    """Breadth first; unnamed steps of a computation are passed through."""
-    for _ in range(16):
-        if not level:
-            return
-        below: list[Origin] = []
-        for origin in level:
-            if origin.name:
-                yield origin
-            below += origin.operands
-        level = tuple(below)
+def _named(level: list[Origin]) -> Iterator[Origin]:
+    """The numbers of an expression that have names, in its order: steps of it are passed through."""
+    for origin in level:
+        if origin.name or not origin.operands:
+            yield origin
+        else:
+            yield from _named(list(origin.operands))
+
+
+def roots(*origins: Origin | None) -> frozenset[Span]:
+    """The places where the numbers behind `origins` are written: their first causes."""
+    found: set[Span] = set()
+    level = [origin for origin in origins if origin is not None]
+    while level:
+        found |= {origin.span for origin in level if not origin.operands}
+        level = list({id(o): o for origin in level for o in origin.operands}.values())
+    return frozenset(found)
+
+
+def _links(origin: Origin) -> Iterator[Origin]:
+    """A number as the error's line names it, and where it was set, if that is elsewhere.
+
+    A value that is handed from block to block under one name is told once, where it was set.
+    """
+    source = _source(origin)
+    if origin.name and origin.name != source.name:
+        yield origin
+    if source.name:
+        yield source
+
+
+def _source(origin: Origin) -> Origin:
+    """The last named link of those that hand on the same value."""
+    last = origin
+    while len(origin.operands) == 1 and origin.operands[0].value == origin.value:
+        origin = origin.operands[0]
+        last = origin if origin.name or not last.name else last
+    return last
+
+
+class CausedError(SpecError):
+    """An error about a number, with the places where its causes are written.
+
+    Another error with no other causes says nothing new: one wrong number is one mistake, however
+    many blocks divide by it.
+    """
+
+    def __init__(self, diagnostic: Diagnostic, causes: frozenset[Span]) -> None:
+        super().__init__(diagnostic)
+        self.causes = causes
 
 
 def path(frames: list[Frame]) -> tuple[str, ...]:

@@ -152,12 +152,13 @@ def with_origins(
     It is the static argument that the size equals, else the operator, with the sizes of its
     arguments on that axis.
     """
+    kept = {id(dim) for type_ in types for dim in type_.dims}
     return tuple(
         TensorType(
             tuple(
                 dim
                 if dim.origin is not None
-                else Dim(dim.size, _made(dim, axis, arguments, statics, text, span))
+                else Dim(dim.size, _made(dim, axis, arguments, statics, kept, text, span))
                 for axis, dim in enumerate(type_.dims)
             ),
             type_.dtype,
@@ -171,18 +172,22 @@ def _made(
     axis: int,
     arguments: tuple[Value, ...],
     statics: tuple[Number, ...],
+    kept: set[int],
     text: str,
     span: Span,
 ) -> Origin:
     for number in statics:
         if number.value == dim.size and number.origin.name:
             return number.origin
-    same_axis = [value.type.dims[axis] for value in arguments if axis < len(value.type.dims)]
-    sources = tuple(d.origin for d in same_axis if d.origin is not None)
-    sizes = [str(d.size) for d in same_axis]
     how = f"result of {text}"
-    if len(sizes) > 1:
-        how += f": {' + '.join(sizes)}" if _sums(dim, same_axis) else ""
+    if len(arguments) == 1:
+        # What became of the axes that the operator took apart or put together.
+        parts = [d for d in arguments[0].type.dims if id(d) not in kept]
+    else:
+        parts = [value.type.dims[axis] for value in arguments if axis < len(value.type.dims)]
+        if _sums(dim, parts):
+            how += f": {' + '.join(str(d.size) for d in parts)}"
+    sources = tuple(d.origin for d in parts if d.origin is not None)
     return named(f"axis {axis}", dim.size, how, span, *sources)
 
 
