@@ -29,6 +29,7 @@ def add_overrides(parser: argparse.ArgumentParser, overrides: str) -> None:
     parser.add_argument(
         "--set",
         metavar="NAME=VALUE",
+        type=_assignment,
         action="extend",
         nargs="+",
         default=[],
@@ -81,18 +82,23 @@ def data_source(text: str | None) -> tuple[str | None, Path | None]:
     raise UsageProblem(f"--data `{text}` is no data set and no folder; {hint}")
 
 
-def settings(words: list[str]) -> dict[str, str]:
-    """`["stages=2", "heads=3"]` by name.
+def _assignment(word: str) -> tuple[str, str]:
+    name, _, value = (part.strip() for part in word.partition("="))
+    if not (name and value):
+        raise argparse.ArgumentTypeError(
+            f"`{word}` is not NAME=VALUE; the spec stands before --set"
+        )
+    return name, value
+
+
+def settings(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    """What `--set` was given, by name.
 
     Raises:
-        UsageProblem: A word is no NAME=VALUE, or a name comes twice.
+        UsageProblem: A name comes twice.
     """
     found: dict[str, str] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        name, value = name.strip(), value.strip()
-        if not (name and equals and value):
-            raise UsageProblem(f"--set takes NAME=VALUE, not `{word}` (the spec stands before it)")
+    for name, value in pairs:
         if name in found:
             raise UsageProblem(f"--set gives `{name}` twice: {found[name]} and {value}")
         found[name] = value

@@ -60,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     for name, (arguments, purpose, configure) in VERBS.items():
         verb = verbs.add_parser(
             name,
+            prog=f"linvit {name}",
             usage=f"linvit {name} {arguments} [OPTIONS]",
             help=purpose,
             description=f"{purpose[0].upper()}{purpose[1:]}.",

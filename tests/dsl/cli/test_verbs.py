@@ -157,7 +157,8 @@ def test_training_goes_on_where_it_stopped_and_is_measured(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     model = "ripplevit:RippleViTDigits"
-    words = ["train", model, "--run", "run", "--device", "cpu", "--set", "stages=1", "depth=1"]
+    words = ["train", model, "--run", "run", "--device", "cpu"]
+    words += ["--set", "stages=1", "depth=1", "schedule.warmup=0ep"]
     assert main([*words, "--epochs", "1", "--steps", "2"]) == 0
     assert main([*words, "--epochs", "1", "--steps", "3"]) == 2
     assert "--resume auto" in capsys.readouterr().err
@@ -182,7 +183,7 @@ def test_training_goes_on_where_it_stopped_and_is_measured(
 def test_a_run_folder_is_named_by_its_content(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["train", "ripplevit:RippleViTDigits", "--set", "depth=1", "stages=1", "--steps", "1"]
     folders: list[str] = []
-    for extra in ([], ["--resume", "auto"], ["--seed", "3"], ["--set", "ring=0"]):
+    for extra in ([], ["--resume", "auto"], ["--seed", "3"], ["--set", "heads=1"]):
         assert main([*words, *extra]) == 0
         folders.append(capsys.readouterr().out.splitlines()[0])
     assert folders[0] == folders[1]
