@@ -10,10 +10,9 @@ from linvit_dsl.errors import Source, Span, SpecError, diagnose
 from linvit_dsl.graph import limits
 from linvit_dsl.syntax import ast
 from linvit_dsl.syntax.expressions import Expressions, unescape
-from linvit_dsl.syntax.failure import Failure
 from linvit_dsl.syntax.grammar import parse_tokens
 from linvit_dsl.syntax.layout import deepest, layout
-from linvit_dsl.syntax.problems import explain
+from linvit_dsl.syntax.mistakes import Failure, explain
 from linvit_dsl.syntax.scanner import scan
 from linvit_dsl.syntax.tokens import span_of
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.resources import files
+from operator import itemgetter
 from typing import Any, Literal
 
 import lark
@@ -70,10 +71,17 @@ def accepted(tokens: Sequence[Token], start: Start) -> frozenset[str]:
 @cache
 def parser() -> Lark:
     """The parser of the language."""
-    if lark.__version__ != tables.LARK:
-        return build()
-    data, memo = unpack(tables.TABLES)
-    return Lark._load_from_dict(data, memo)
+    if lark.__version__ == tables.LARK:
+        data, memo = unpack(tables.TABLES)
+        ready = Lark._load_from_dict(data, memo)
+    else:
+        ready = build()
+    # A name becomes an expression through a dozen rules that do nothing with it, three of four
+    # reductions: they hand their only child on without lark looking at its position again.
+    for rule in ready.rules:
+        if rule.options.expand1 and rule.alias is None and len(rule.expansion) == 1:
+            ready._callbacks[rule] = itemgetter(0)
+    return ready
 
 
 def build(lexer: type[Lexer] | str = Words, **options: Any) -> Lark:

@@ -16,11 +16,10 @@ from lark import Token, UnexpectedToken
 from linvit_dsl.errors import Diagnostic, Source, Span, SpecError
 from linvit_dsl.graph import limits
 from linvit_dsl.syntax import ast
-from linvit_dsl.syntax.failure import Failure
 from linvit_dsl.syntax.grammar import Start, parse_tokens
 from linvit_dsl.syntax.layout import layout, statements
 from linvit_dsl.syntax.lowering import Lowering
-from linvit_dsl.syntax.problems import explain, unclosed_brace
+from linvit_dsl.syntax.mistakes import Failure, explain, unclosed_brace
 from linvit_dsl.syntax.tokens import end_of, new_token, span_of, start_of
 
 # What stands between the braces of a declaration, where it is not statements.
