@@ -123,7 +123,8 @@ def attribute_problem(op: type[Op], error: ValidationError) -> tuple[str, str]:
     demand = _DEMANDS.get(kind)
     if demand is None:
         return field, f"`{field}` cannot be {given}"
-    return field, f"`{field}` must be {demand.format(**context)}, not {given}"
+    wanted = demand.format(**context).replace("'", '"')
+    return field, f"`{field}` must be {wanted}, not {given}"
 
 
 _DEMANDS = {
@@ -143,7 +144,7 @@ _DEMANDS = {
     "tuple_type": "a list",
     "too_short": "a list of at least {min_length}",
     "too_long": "a list of at most {max_length}",
-    "is_instance_of": "an initialisation such as `normal[0.02]`",
+    "dataclass_type": "an initialisation such as `normal[0.02]`",
 }
 """What pydantic calls a broken demand -> the demand."""
 

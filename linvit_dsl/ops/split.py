@@ -49,6 +49,10 @@ class Split(Movement):
         )
 
     @staticmethod
+    def identity(attributes: Split.Attributes, arguments: Types) -> bool:
+        return len(attributes.sizes) == 1
+
+    @staticmethod
     def call(
         attributes: Split.Attributes, types: Types, arguments: Codes, module: Code | None
     ) -> Code:
