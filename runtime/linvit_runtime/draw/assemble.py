@@ -1,29 +1,23 @@
 """From a sketch to a picture: boxes in frames, and arrows that know what they are.
 
 An edge that another path makes superfluous (it is missing in the transitive reduction) is a skip
-connection, a residual where it ends in a sum. It leaves from a tap inside the frame in which it
-ends, so that the residuals of a repeated layer start inside the frame of the layer.
+connection, a residual where it ends in a sum. Where a stream enters a frame more than once, it
+enters at a tap and parts inside, so that the residuals of a repeated layer start within its frame.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from linvit_dsl.graph.cost import cost
 from linvit_dsl.graph.expand import StepGroup
-from linvit_dsl.graph.ir import Apply, Call, Graph, Store, TensorType
-from linvit_dsl.graph.size import at_batch
-from linvit_runtime.draw.labels import (
-    SIGNS,
-    cost_text,
-    details_of,
-    family_of,
-    shape_text,
-    title_of,
-)
-from linvit_runtime.draw.picture import Arrow, ArrowKind, Box, Frame, Item, Picture
+from linvit_dsl.graph.ir import Graph, TensorType
+from linvit_runtime.draw.boxes import BoxMaker
+from linvit_runtime.draw.fold import fold_branches
+from linvit_runtime.draw.labels import shapes_text
+from linvit_runtime.draw.picture import RAILS, Arrow, ArrowKind, Box, Frame, Item, Picture
 from linvit_runtime.draw.simplify import Sketch, arriving, sketch
 
 if TYPE_CHECKING:
@@ -41,36 +35,41 @@ def picture(graph: Graph, *, detail: int | None = DETAIL, costs: bool = False) -
         detail: How many levels of blocks to open; 0 for the parts of the model only, None for all.
         costs: Whether every box shows its parameters and multiply-adds, not only closed blocks.
     """
-    assembly = _Assembly(sketch(graph, detail), costs)
-    return assembly.run()
+    drawn = sketch(graph, detail)
+    fold_branches(drawn)
+    return _Assembly(drawn, BoxMaker(drawn, costs)).run()
 
 
 @dataclass(slots=True)
 class _Assembly:
+    """`contents` lists what stands in each frame ("" for the page), `group` the frame of a box."""
+
     drawn: Sketch
-    costs: bool
+    maker: BoxMaker
     boxes: dict[str, Box] = field(default_factory=dict)
     contents: dict[str, list[str]] = field(default_factory=dict)
-    arrows: dict[tuple[str, str], Arrow] = field(default_factory=dict)
     group: dict[str, str] = field(default_factory=dict)
-    spent: dict[Graph, tuple[int, int]] = field(default_factory=dict)
+    arrows: dict[tuple[str, str], Arrow] = field(default_factory=dict)
 
     def run(self) -> Picture:
         for path in self.drawn.flow:
             self._place(path)
         for path in self.drawn.flow:
             self._arrows_to(path)
+        self._tell_apart()
         self._mark_skips()
-        for source, target in [key for key, a in self.arrows.items() if a.kind in _SKIPS]:
-            self._tap(source, target)
-        self._clear_branches()
-        order = {box.id: index for index, box in enumerate(self._flat(""))}
+        self._add_taps()
+        self._clear_shapes()
+        self._mark_spine()
+        items = self._items("")
+        name = self.drawn.expansion.graph.name
+        order = {box.id: place for place, box in enumerate(Picture(name, items, ()).boxes())}
         arrows = sorted(self.arrows.values(), key=lambda a: (order[a.target], order[a.source]))
-        return Picture(self.drawn.expansion.graph.name, self._items(""), tuple(arrows))
+        return Picture(name, items, tuple(arrows))
 
     def _place(self, path: str) -> None:
         """Make the box of a step and put it, and the frames around it, in their place."""
-        self.boxes[path] = self._box(path)
+        self.boxes[path] = self.maker.box(path)
         self.group[path] = self.drawn.group[path]
         child = path
         for frame in self.drawn.around(self.group[path]):
@@ -80,62 +79,19 @@ class _Assembly:
             siblings.append(child)
             child = frame
 
-    def _box(self, path: str) -> Box:
-        step = self.drawn.step(path)
-        shape = ", ".join(shape_text(type_) for type_ in step.results)
-        node = step.node
-        if node is None:
-            kind = "input" if not self.drawn.flow.in_degree(path) else "output"
-            return Box(path, kind, step.name, (shape,), shape=shape)
-        line = f"{node.span.source.name}:{node.span.line}"
-        box = Box(path, "op", "", shape=shape, count=self.drawn.count[path], line=line)
-        if isinstance(node, Store):
-            title = node.slot.name
-            details = (shape, "learned" if node.trained else "fixed")
-            params = node.weight.elements if node.trained else 0
-            return replace(
-                box, kind="memory", title=title, details=details, family="memory", params=params
-            )
-        if isinstance(node, Call):
-            params, macs = self._spent(node.graph)
-            details = (cost_text(params, macs),) if params or macs else ()
-            family, title = family_of(node.graph), node.graph.name
-            return replace(
-                box,
-                kind="block",
-                title=title,
-                details=details,
-                family=family,
-                params=params,
-                macs=macs,
-            )
-        return self._operator(box, path, node)
-
-    def _operator(self, box: Box, path: str, node: Apply) -> Box:
-        params = sum(weight.elements for weight in node.weights)
-        macs = node.op.macs(node.attributes, node.argument_types, node.result_types)
-        box = replace(box, family=node.op.family, params=params, macs=at_batch(macs, 1))
-        notes, sign = self.drawn.notes.get(path, []), SIGNS.get(node.op.name)
-        if sign and len(arriving(self.drawn, path)) == 2:
-            return replace(box, kind="sum", title=sign)
-        if sign:
-            operand = notes or [str(n) for n in dict(node.attributes).values() if n is not None]
-            box = replace(box, title=f"{sign} {operand[0]}", details=("learned",) if notes else ())
-        else:
-            words = " · ".join([*details_of(node), *notes])
-            box = replace(box, title=title_of(node), details=(words,) if words else ())
-        if path in self.drawn.title:
-            words = " · ".join([box.title, *box.details])
-            box = replace(box, title=self.drawn.title[path], details=(words,))
-        if self.costs and (text := cost_text(box.params, box.macs)):
-            box = replace(box, details=(*box.details, text))
-        return box
-
-    def _spent(self, graph: Graph) -> tuple[int, int]:
-        if graph not in self.spent:
-            whole = cost(graph)
-            self.spent[graph] = whole.params, whole.macs
-        return self.spent[graph]
+    def _tell_apart(self) -> None:
+        """Projections of one frame that say the same say their labels too: `q`, `k` and `v`."""
+        alike: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
+        for path, box in self.boxes.items():
+            if box.kind == "op" and box.macs:
+                alike.setdefault((self.group[path], box.title, box.details), []).append(path)
+        for (_, _, details), paths in alike.items():
+            nodes = [self.drawn.step(path).node for path in paths]
+            names = [node.slot.name for node in nodes if node and node.slot]
+            if len(set(names)) == len(paths) > 1:
+                for path, name in zip(paths, names, strict=True):
+                    words = " · ".join([name, *details])
+                    self.boxes[path] = replace(self.boxes[path], details=(words,))
 
     def _arrows_to(self, path: str) -> None:
         tensors: dict[str, list[TensorType]] = {}
@@ -147,67 +103,105 @@ class _Assembly:
             received = [type_.elements for _, type_ in arriving(self.drawn, source)]
             same = [type_.elements for type_ in several] == received[:1]
             ends = self.boxes[source].kind == "input" or self.boxes[path].kind == "output"
-            shape = "" if same or ends else _listed([shape_text(type_) for type_ in several])
+            shape = "" if same or ends else shapes_text(several)
             self.arrows[source, path] = Arrow(source, path, kind, shape)
 
     def _mark_skips(self) -> None:
         import networkx as nx
 
-        plain: DiGraph[str] = nx.DiGraph()
-        plain.add_nodes_from(self.boxes)
-        plain.add_edges_from(key for key, arrow in self.arrows.items() if arrow.kind == "data")
+        plain = self._web(lambda arrow: arrow.kind == "data")
         needed = nx.transitive_reduction(plain)
         for source, target in plain.edges:
             if not needed.has_edge(source, target):
                 kind: ArrowKind = "residual" if self.boxes[target].kind == "sum" else "skip"
                 self.arrows[source, target] = replace(self.arrows[source, target], kind=kind)
 
-    def _tap(self, source: str, target: str) -> None:
-        """Let a skip leave from a dot in the frame in which it ends, if that is not its own."""
-        frame = self.group[target]
-        inside = frame in self.drawn.around(self.group[source])
-        if self.group[source] == frame and self.boxes[source].kind != "sum":
-            return
-        tap = f"tap:{source}:{frame}"
-        if tap in self.boxes or source.startswith("tap:"):
-            return
-        # The item of the frame that holds the source: the tap stands right behind it.
-        holder = self._child(frame, source) if inside else None
-        siblings = self.contents[frame]
-        siblings.insert(siblings.index(holder) + 1 if holder else 0, tap)
+    def _add_taps(self) -> None:
+        for frame in self.drawn.expansion.groups:
+            inside = {path for path in self.boxes if frame in self.drawn.around(self.group[path])}
+            entering = [
+                arrow
+                for arrow in self.arrows.values()
+                if arrow.target in inside and arrow.source not in inside and arrow.kind != "memory"
+            ]
+            for source in dict.fromkeys(arrow.source for arrow in entering):
+                stream = [arrow for arrow in entering if arrow.source == source]
+                # Where all of it goes on into one inner frame, it parts there.
+                if len({self._child(frame, arrow.target) for arrow in stream}) > 1:
+                    place = sum(child.startswith("tap:") for child in self.contents[frame])
+                    self._tap(source, frame, place, stream)
+        for path in [path for path, box in self.boxes.items() if box.kind == "sum"]:
+            # One residual ends at the left of a sum, so that the next cannot start there.
+            leaving = [arrow for arrow in self.arrows.values() if arrow.source == path]
+            if any(arrow.kind in RAILS for arrow in leaving):
+                frame = self.group[path]
+                self._tap(path, frame, self.contents[frame].index(path) + 1, leaving)
+
+    def _tap(self, source: str, frame: str, place: int, moved: list[Arrow]) -> None:
+        """Let some of the arrows of a box leave from a dot, at that place in `frame`."""
+        tap = f"tap:{frame}:{source}"
         self.boxes[tap] = Box(tap, "tap", "", shape=self.boxes[source].shape)
         self.group[tap] = frame
-        shapes: list[str] = []
-        for key in [key for key in self.arrows if key[0] == source]:
-            moved = self.arrows[key]
-            in_frame = frame in self.drawn.around(self.group[key[1]])
-            if in_frame and (holder is None or self._child(frame, key[1]) != holder):
-                del self.arrows[key]
-                shapes.append(moved.shape)
-                self.arrows[tap, key[1]] = replace(moved, source=tap)
+        self.contents[frame].insert(place, tap)
         # A shape that all of them carry is written once, before they part.
-        shared = shapes[0] if len(set(shapes)) == 1 else ""
-        if shared:
-            for key in [key for key in self.arrows if key[0] == tap]:
-                self.arrows[key] = replace(self.arrows[key], shape="")
+        shapes = {arrow.shape for arrow in moved}
+        shared = shapes.pop() if len(shapes) == 1 else ""
+        for arrow in moved:
+            del self.arrows[source, arrow.target]
+            shape = "" if shared else arrow.shape
+            self.arrows[tap, arrow.target] = replace(arrow, source=tap, shape=shape)
         self.arrows[source, tap] = Arrow(source, tap, "data", shared)
 
-    def _clear_branches(self) -> None:
-        """No shapes where streams part or meet: there is no room for them beside the lines."""
-        plain = [arrow for arrow in self.arrows.values() if arrow.kind == "data"]
-        parting, meeting = Counter(a.source for a in plain), Counter(a.target for a in plain)
-        for arrow in plain:
-            if parting[arrow.source] > 1 or meeting[arrow.target] > 1:
-                self.arrows[arrow.source, arrow.target] = replace(arrow, shape="")
-
     def _child(self, frame: str, path: str) -> str:
-        """The item of `frame` that is, or holds, the box `path`."""
+        """What stands in `frame` and is or holds the box `path`."""
         child = path
         for group in self.drawn.around(self.group[path]):
             if group == frame:
-                return child
+                break
             child = group
-        raise KeyError(path)
+        return child
+
+    def _clear_shapes(self) -> None:
+        """Keep a shape where there is room for it and nothing beside it says the same.
+
+        Where streams part or meet there is no room. A skip connection shows what it carries where
+        that is something else than what the others carry that leave the same box.
+        """
+        everyone = list(self.arrows.values())
+        plain = [arrow for arrow in everyone if arrow.kind == "data"]
+        parting, meeting = Counter(a.source for a in plain), Counter(a.target for a in plain)
+        for arrow in everyone:
+            usual = Counter(a.shape for a in everyone if a.source == arrow.source).most_common(1)
+            crowded = parting[arrow.source] > 1 or meeting[arrow.target] > 1
+            if crowded if arrow.kind == "data" else usual[0][0] == arrow.shape:
+                self.arrows[arrow.source, arrow.target] = replace(arrow, shape="")
+
+    def _mark_spine(self) -> None:
+        """The longest chain of boxes, but where several are equally long."""
+        import networkx as nx
+
+        web = self._web(lambda arrow: arrow.kind == "data")
+        before: dict[str, int] = {}
+        after: dict[str, int] = {}
+        order = list(nx.topological_sort(web))
+        for path in order:
+            before[path] = max((before[source] + 1 for source in web.predecessors(path)), default=0)
+        for path in reversed(order):
+            after[path] = max((after[target] + 1 for target in web.successors(path)), default=0)
+        length = max(before.values())
+        levels = Counter(before[path] for path in order if before[path] + after[path] == length)
+        for (source, target), arrow in self.arrows.items():
+            chained = before[source] + 1 + after[target] == length and arrow.kind == "data"
+            if chained and levels[before[source]] == levels[before[target]] == 1:
+                self.arrows[source, target] = replace(arrow, spine=True)
+
+    def _web(self, wanted: Callable[[Arrow], bool]) -> DiGraph[str]:
+        import networkx as nx
+
+        web: DiGraph[str] = nx.DiGraph()
+        web.add_nodes_from(self.boxes)
+        web.add_edges_from(key for key, arrow in self.arrows.items() if wanted(arrow))
+        return web
 
     def _items(self, frame: str) -> tuple[Item, ...]:
         groups = self.drawn.expansion.groups
@@ -218,20 +212,7 @@ class _Assembly:
 
     def _frame(self, group: StepGroup) -> Frame:
         title = group.graph.name if group.graph else "repeat"
-        params, macs = self._spent(group.graph) if group.graph else (0, 0)
+        params, macs = self.maker.spent(group.graph) if group.graph else (0, 0)
         line = f"{group.span.source.name}:{group.span.line}"
-        return Frame(group.path, title, self._items(group.path), group.count, params, macs, line)
-
-    def _flat(self, frame: str) -> list[Box]:
-        whole = Picture("", self._items(frame), ())
-        return list(whole.boxes())
-
-
-_SKIPS = ("residual", "skip")
-
-
-def _listed(shapes: list[str]) -> str:
-    """`B×8×64`, `3 × B×8×64` when alike, else separated by commas."""
-    if len(set(shapes)) == 1:
-        return shapes[0] if len(shapes) == 1 else f"{len(shapes)} × {shapes[0]}"
-    return ", ".join(shapes)
+        count = self.drawn.count[group.path]
+        return Frame(group.path, title, self._items(group.path), count, params, macs, line)

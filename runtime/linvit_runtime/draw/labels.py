@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from linvit_dsl.graph.ir import Apply, Call, Graph, TensorType
 from linvit_dsl.ops.attend import Attend
 from linvit_dsl.ops.conv2d import Conv2d
 from linvit_dsl.ops.linear import Linear
 from linvit_dsl.ops.op import Family
 from linvit_dsl.ops.reduce import Reduce
+from linvit_dsl.ops.select import Select
 
 TITLES = {
-    "attend": "Attention",
+    "attend": "Softmax attention",
     "conv2d": "Conv",
     "einsum": "Weighted sum",
     "elu": "ELU",
@@ -25,6 +28,9 @@ TITLES = {
 """By operator; others show their own word with a capital."""
 
 SIGNS = {"add": "+", "sub": "−", "mul": "×", "div": "÷"}
+
+SYMMETRIC = frozenset({"add", "concat", "mul", "stack"})
+"""Operators of which a picture does not tell the operands apart."""
 
 ACTIVATIONS = frozenset({"elu", "exp", "gelu", "relu", "sigmoid", "silu", "tanh"})
 """Named in the box of the operator before them, where they are its only reader."""
@@ -46,6 +52,9 @@ FAMILIES: tuple[Family, ...] = (
 """A closed block has the first of these families that occurs in it."""
 
 
+LINEAR_ATTENTION = "std.linear_attention"
+
+
 def is_quiet(node: Apply | Call) -> bool:
     """Whether a picture leaves it out: it computes nothing that a reader looks for."""
     if isinstance(node, Call):
@@ -60,14 +69,14 @@ def is_quiet(node: Apply | Call) -> bool:
 
 
 def family_of(graph: Graph) -> Family:
-    """What a closed block is to a reader: its most telling operator."""
+    """What a closed block is to a reader: its most telling part."""
     found = _families(graph)
     return next(family for family in FAMILIES if family in found)
 
 
 def _families(graph: Graph) -> set[Family]:
-    # The only intrinsics are the linear attentions: their bodies are made of ordinary products.
-    found: set[Family] = {"linear_attention"} if graph.intrinsic else {"glue"}
+    # Linear attention is made of ordinary products: it is known by the library that it comes from.
+    found: set[Family] = {"linear_attention"} if graph.module == LINEAR_ATTENTION else {"glue"}
     for node in graph.walk():
         if isinstance(node, Apply):
             found.add(node.op.family)
@@ -95,7 +104,10 @@ def details_of(node: Apply) -> tuple[str, ...]:
             return (f"{sizes[-1]} → {out}",)
         case Conv2d.Attributes(out=out, stride=stride):
             width = f"{out} channels" if _is_depthwise(node) else f"{sizes[1]} → {out}"
-            return (width,) if stride == (1, 1) else (f"{width} · stride {_pair(stride)}",)
+            across = stride[0] if stride[0] == stride[1] else _pair(stride)
+            return (width,) if across == 1 else (f"{width} · stride {across}",)
+        case Select.Attributes(axis=1, index=index):
+            return (f"token {index}",)
         case Attend.Attributes() if len(sizes) == 4:
             return (f"{sizes[1]} heads × {sizes[-1]}",)
         case _:
@@ -114,9 +126,11 @@ def _pair(pair: tuple[int, int]) -> str:
     return f"{pair[0]}×{pair[1]}"
 
 
-def shape_text(type_: TensorType) -> str:
-    """`B×65×384`."""
-    return "×".join(map(str, type_.sizes))
+def shapes_text(types: Sequence[TensorType]) -> str:
+    """`B×65×384`; `3 of B×6×65×64` when alike, else separated by commas."""
+    texts = ["×".join(map(str, type_.sizes)) for type_ in types]
+    alike = len(texts) > 1 and len(set(texts)) == 1
+    return f"{len(texts)} of {texts[0]}" if alike else ", ".join(texts)
 
 
 def short(number: int) -> str:

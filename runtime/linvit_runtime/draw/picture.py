@@ -16,6 +16,9 @@ ArrowKind = Literal["data", "residual", "skip", "memory"]
 """`residual` ends in a sum, `skip` passes by some steps and ends elsewhere, `memory` brings a
 declared tensor."""
 
+RAILS: tuple[ArrowKind, ...] = ("residual", "skip")
+"""What runs beside the boxes that it passes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Box:
@@ -66,12 +69,20 @@ Item = Box | Frame
 
 @dataclass(frozen=True, slots=True)
 class Arrow:
-    """A tensor on its way. `shape` is what to write beside it: "" where it did not change."""
+    """A tensor on its way.
+
+    Args:
+        source, target: Boxes.
+        kind: See `ArrowKind`.
+        shape: What to write beside it; "" where the number of elements did not change.
+        spine: Whether it lies on the one longest chain of boxes, which is drawn straight.
+    """
 
     source: str
     target: str
     kind: ArrowKind
     shape: str = ""
+    spine: bool = False
 
 
 @dataclass(frozen=True, slots=True)

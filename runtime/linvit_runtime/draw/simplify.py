@@ -28,7 +28,7 @@ class Sketch:
         notes: What a step has taken in: a learned tensor, an activation.
         group: The innermost frame around a step.
         title: Names of blocks that became one step.
-        count: How many executions a step stands for.
+        count: How many executions a step or a group stands for.
     """
 
     expansion: Expansion
@@ -66,6 +66,7 @@ def sketch(graph: Graph, detail: int | None) -> Sketch:
     drawn = Sketch(expansion, flow)
     for path, step in expansion.steps.items():
         drawn.group[path], drawn.count[path] = step.group, step.count
+    drawn.count |= {path: group.count for path, group in expansion.groups.items()}
     _drop_quiet(drawn)
     _take_in_learned_tensors(drawn)
     _take_in_activations(drawn)
@@ -150,7 +151,7 @@ def _close_small_frames(drawn: Sketch) -> None:
         if len(inside) == 1 and not frames and block is not None:
             (step,) = inside
             drawn.group[step] = groups[path].parent
-            drawn.count[step] *= groups[path].count
+            drawn.count[step] *= drawn.count[path]
             drawn.title[step] = block.name
 
 

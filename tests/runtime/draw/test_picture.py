@@ -63,16 +63,25 @@ def test_the_second_residual_of_a_layer_leaves_behind_the_first_sum() -> None:
     drawn = picture(block.finish(x))
     first, second = kinds(drawn, "residual")
     assert first[0] == "input:x0"
-    assert second[0] == "tap:add:"
-    assert [box.id for box in drawn.boxes()].index("tap:add:") == 4
+    assert second[0] == "tap::add"
+    assert [box.id for box in drawn.boxes()].index("tap::add") == 4
 
 
 def test_control_a_sum_of_two_branches_is_no_residual() -> None:
     block = Block("M", (BATCH, 5, 8))
-    branches = [block.call(mlp(5, 8, 32), block.inputs[0], label=name)[0] for name in "ab"]
+    x = block.inputs[0]
+    branches = [block.call(mlp(5, 8, width), x, label=f"b{width}")[0] for width in (16, 32)]
     drawn = picture(block.finish(block.op("add", *branches)))
     assert kinds(drawn, "residual") == []
     assert titles(drawn).count("+") == 1
+
+
+def test_a_sum_of_two_alike_branches_is_still_a_sum() -> None:
+    block = Block("M", (BATCH, 5, 8))
+    x = block.inputs[0]
+    branches = [block.call(mlp(5, 8, 16), x, label=name)[0] for name in "ab"]
+    drawn = picture(block.finish(block.op("add", *branches)), detail=0)
+    assert [(box.title, box.count) for box in drawn.boxes()][1:3] == [("Mlp", 2), ("+", 1)]
 
 
 def test_a_tensor_that_passes_by_is_a_skip() -> None:
@@ -165,7 +174,7 @@ def test_a_frame_around_one_box_is_that_box() -> None:
     assert frames(drawn) == []
     assert titles(drawn) == ["PatchEmbed", "Linear"]
     assert next(drawn.boxes()).title == "x0"
-    assert list(drawn.boxes())[1].details == ("Conv 4×4 · 3 → 16 · stride 4×4",)
+    assert list(drawn.boxes())[1].details == ("Conv 4×4 · 3 → 16 · stride 4",)
 
 
 def test_a_shape_is_written_where_the_number_of_elements_changed() -> None:
@@ -176,3 +185,76 @@ def test_a_shape_is_written_where_the_number_of_elements_changed() -> None:
 def test_costs_on_every_box() -> None:
     (first, *_) = [box for box in picture(mlp(5, 8, 32), costs=True).boxes() if box.kind == "op"]
     assert first.details[-1] == "288 params · 1.28k MACs"
+
+
+def hydra(branches: int):
+    """`branches` low-rank queries of one input, each activated, stacked."""
+    low = Block("LowRank", (BATCH, 5, 8))
+    down = low.op("linear", low.inputs[0], out=2, label="down")
+    low_rank = low.finish(low.op("linear", down, out=8, label="up"))
+    block = Block("Hydra", (BATCH, 5, 8))
+    (x,) = block.inputs
+    q = block.op("linear", x, out=8, label="q")
+    reads = [block.op("gelu", q)]
+    with block.builder.unrolled():
+        for _ in range(branches):
+            (adapted,) = block.call(low_rank, x, label="adapters")
+            reads.append(block.op("gelu", block.op("add", q, adapted)))
+    return block.finish(block.op("stack", *reads, axis=0))
+
+
+def test_parallel_branches_that_do_the_same_are_drawn_once() -> None:
+    drawn = picture(hydra(7), detail=0)
+    assert [(box.title, box.count) for box in drawn.boxes() if box.kind in ("op", "block")] == [
+        ("Linear", 1),
+        ("GELU", 1),
+        ("LowRank", 7),
+        ("GELU", 7),
+        ("Stack", 1),
+    ]
+
+
+def test_open_branches_are_drawn_once_with_the_count_on_their_frame() -> None:
+    drawn = picture(hydra(3), detail=None)
+    (frame,) = frames(drawn)
+    assert (frame.title, frame.count) == ("LowRank", 3)
+    assert all(box.count == 1 for item in frame.items for box in boxes_of(item))
+
+
+def test_control_branches_that_differ_are_all_drawn() -> None:
+    block = Block("M", (BATCH, 5, 8))
+    (x,) = block.inputs
+    reads = [block.op("linear", x, out=width, label=name) for width, name in ((8, "a"), (4, "b"))]
+    back = block.op("linear", reads[1], out=8, label="c")
+    drawn = picture(block.finish(block.op("stack", reads[0], back, axis=0)))
+    assert titles(drawn) == ["Linear", "Linear", "Linear", "Stack"]
+
+
+def test_arguments_that_play_different_parts_are_not_folded() -> None:
+    """q, k and v come from alike projections; what attends tells them apart."""
+    block = Block("M", (BATCH, 5, 8))
+    (x,) = block.inputs
+    q, k, v = (block.op("linear", x, out=8, label=label) for label in "qkv")
+    drawn = picture(block.finish(block.op("attend", q, k, v)))
+    assert titles(drawn) == ["Linear", "Linear", "Linear", "Softmax attention"]
+    assert [box.details for box in drawn.boxes()][1:4] == [
+        ("q · 8 → 8",),
+        ("k · 8 → 8",),
+        ("v · 8 → 8",),
+    ]
+
+
+def test_the_spine_is_the_one_longest_chain() -> None:
+    drawn = picture(model(3))
+    spine = [arrow for arrow in drawn.arrows if arrow.spine]
+    assert [a.source for a in spine[1:]] == [a.target for a in spine[:-1]]
+    assert spine[0].source == "input:x0"
+    assert spine[-1].target == "output:0"
+
+
+def test_two_equally_long_branches_are_no_spine() -> None:
+    block = Block("M", (BATCH, 5, 8))
+    (x,) = block.inputs
+    left, right = (block.op("linear", x, out=8, label=label) for label in "ab")
+    drawn = picture(block.finish(block.op("sub", left, right)))
+    assert {(a.source, a.target) for a in drawn.arrows if a.spine} == {("sub", "output:0")}
