@@ -1,5 +1,9 @@
 """Small graphs built by hand, for tests of what reads graphs. d, m: widths; n: tokens."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
 from linvit_dsl.check.builder import GraphBuilder
 from linvit_dsl.errors import Source, Span
 from linvit_dsl.graph.ir import Carried, Graph, Initializer, TensorType, Value
@@ -25,10 +29,12 @@ class Block:
         self.builder = GraphBuilder(at(1))
         self.inputs = tuple(Value(TensorType.of(*s), at(1), f"x{i}") for i, s in enumerate(shapes))
 
-    def op(self, word: str, *arguments: Value, label: str = "", line: int = 1, **statics) -> Value:
+    def op(
+        self, word: str, *arguments: Value, label: str = "", line: int = 1, **statics: object
+    ) -> Value:
         return self.ops(word, *arguments, label=label, line=line, **statics)[0]
 
-    def ops(self, word: str, *arguments: Value, label: str = "", line: int = 1, **statics):
+    def ops(self, word: str, *arguments: Value, label: str = "", line: int = 1, **statics: object):
         op = OPS[word]
         span = at(line)
         slot = self.builder.slot(label, span, labelled=True) if label else None
@@ -43,7 +49,9 @@ class Block:
         start = Initializer("zeros")
         return self.builder.store(name, type_, start, trained=trained, span=at(line))
 
-    def repeat(self, times: int, x: Value, body, line: int = 1) -> Value:
+    def repeat(
+        self, times: int, x: Value, body: Callable[[Block, Value, int], Value], line: int = 1
+    ) -> Value:
         """`body(block, x, index)` for every iteration, carrying x."""
         values, iterations = [x], []
         for index in range(times):

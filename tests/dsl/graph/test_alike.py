@@ -1,11 +1,13 @@
 """Runs in a row of keys, and loops whose iterations do the same."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from linvit_dsl.graph.alike import Likeness, periods
-from linvit_dsl.graph.ir import Repeat
+from linvit_dsl.graph.ir import Graph, Repeat, Value
 from tests.dsl.graph.build import BATCH, Block, model
 
 
@@ -22,17 +24,17 @@ from tests.dsl.graph.build import BATCH, Block, model
         ("ababa", [(0, 2, 2), (4, 1, 1)]),
     ],
 )
-def test_runs(row, runs) -> None:
+def test_runs(row: str, runs: list[tuple[int, int, int]]) -> None:
     assert periods(row) == runs
 
 
 @given(st.text("ab", max_size=24))
-def test_runs_spell_the_row(row) -> None:
+def test_runs_spell_the_row(row: str) -> None:
     spelled = "".join(row[s : s + p] * n for s, p, n in periods(row))
     assert spelled == row
 
 
-def loop_of(graph) -> Repeat:
+def loop_of(graph: Graph) -> Repeat:
     return next(node for node in graph.nodes if isinstance(node, Repeat))
 
 
@@ -47,7 +49,7 @@ def test_layers_of_one_kind_are_alike() -> None:
         ({"out": 8, "bias": False}, 2),
     ],
 )
-def test_a_layer_with_other_weights_is_not_alike(other, numbers) -> None:
+def test_a_layer_with_other_weights_is_not_alike(other: dict[str, Any], numbers: int) -> None:
     block = Block("M", (BATCH, 8))
     statics = [{"out": 8}, other, {"out": 8}]
     y = block.repeat(3, block.inputs[0], lambda b, x, i: b.op("linear", x, label="f", **statics[i]))
@@ -57,11 +59,11 @@ def test_a_layer_with_other_weights_is_not_alike(other, numbers) -> None:
 def test_wiring_counts() -> None:
     """Adding what came in and adding what came from outside are different things."""
 
-    def looped(outside_from):
+    def looped(outside_from: int):
         block = Block("M", (BATCH, 8), (BATCH, 8))
         x, other = block.inputs
 
-        def body(b, value, index):
+        def body(b: Block, value: Value, index: int):
             h = b.op("gelu", value)
             return b.op("add", h, other if index >= outside_from else value)
 
@@ -73,7 +75,7 @@ def test_wiring_counts() -> None:
 def test_drop_rates_do_not_count() -> None:
     block = Block("M", (BATCH, 5, 8))
 
-    def body(b, x, i):
+    def body(b: Block, x: Value, i: int):
         return b.op("dropout", x, p=0.1 * i, label="drop")
 
     graph = block.finish(block.repeat(3, block.inputs[0], body))

@@ -1,20 +1,23 @@
 """Costs of graphs built by hand, against the formulas. n: tokens; d, m: widths; L: layers."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 
 from linvit_dsl.graph.cost import cost
 from linvit_dsl.graph.cost_table import render_cost
+from linvit_dsl.graph.ir import Value
 from linvit_dsl.ops import OPS
 from linvit_dsl.ops.op import Saved
+from tests.conftest import Golden
 from tests.dsl.graph.build import BATCH, Block, at, encoder, mlp, model
 
 N, D, M, L, C = 5, 8, 32, 12, 3
 
 
 @pytest.mark.parametrize("batch", [1, 7])
-def test_mlp(batch) -> None:
+def test_mlp(batch: int) -> None:
     found = cost(mlp(N, D, M), batch)
     assert found.params == 2 * D * M + M + D
     assert found.macs == batch * N * 2 * D * M
@@ -55,7 +58,7 @@ def test_layers_that_differ_are_rows_of_their_own() -> None:
     block = Block("M", (BATCH, N, D))
     narrow, wide = mlp(N, D, 16), mlp(N, D, 64)
 
-    def body(b, x, i):
+    def body(b: Block, x: Value, i: int):
         return b.call(narrow if i < 2 else wide, x, label="layers")[0]
 
     found = cost(block.finish(block.repeat(5, block.inputs[0], body)))
@@ -132,9 +135,11 @@ def test_nothing_is_kept_inside_an_intrinsic_but_its_arguments_and_its_state() -
 
 
 @pytest.mark.parametrize("method", ["macs", "saved", "weights"])
-def test_control_a_wrong_operator_changes_the_number(method, monkeypatch) -> None:
+def test_control_a_wrong_operator_changes_the_number(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = cost(encoder(N, D, M))
-    wrong = {
+    wrong: dict[str, Callable[..., object]] = {
         "macs": lambda attributes, arguments, results: results[0].elements,
         "saved": lambda attributes, arguments: Saved(),
         "weights": lambda attributes, arguments: (),
@@ -165,7 +170,7 @@ def test_json_is_what_the_command_line_promises() -> None:
     assert layer["children"][0]["children"][0]["path"] == "layers.0-1.mlp.fc1"
 
 
-def test_table(golden) -> None:
+def test_table(golden: Golden) -> None:
     golden.check("draw/cost_toy.txt", render_cost(cost(model(L))))
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from linvit_dsl.graph.cost import cost
 from linvit_runtime.draw import Box, Frame, Picture, picture
+from linvit_runtime.draw.picture import Item
 from tests.dsl.graph.build import BATCH, Block, encoder, mlp, model
 
 
@@ -29,7 +30,7 @@ def test_a_loop_is_drawn_once_with_its_count() -> None:
 
 
 @pytest.mark.parametrize("detail", [0, 1, 2, None])
-def test_arrows_join_boxes_in_order_of_execution(detail) -> None:
+def test_arrows_join_boxes_in_order_of_execution(detail: int | None) -> None:
     drawn = picture(model(3), detail=detail)
     order = {box.id: place for place, box in enumerate(drawn.boxes())}
     assert all(order[arrow.source] < order[arrow.target] for arrow in drawn.arrows)
@@ -43,7 +44,7 @@ def test_a_residual_starts_inside_the_frame_of_the_layer() -> None:
     ((tap, total),) = kinds(drawn, "residual")
     layer = frames(drawn)[0]
     assert layer.items[0] == next(box for box in drawn.boxes() if box.id == tap)
-    assert layer.items[0].kind == "tap"
+    assert tap.startswith("tap:")
     assert layer.items[-1].id == total
     # Into the frame there is one way only, and it ends at the tap.
     inside = {box.id for item in layer.items for box in boxes_of(item)}
@@ -51,7 +52,7 @@ def test_a_residual_starts_inside_the_frame_of_the_layer() -> None:
     assert [a.target for a in entering] == [tap]
 
 
-def boxes_of(item) -> list[Box]:
+def boxes_of(item: Item) -> list[Box]:
     return list(Picture("", (item,), ()).boxes())
 
 

@@ -36,7 +36,7 @@ spans = st.tuples(st.integers(0, 10), st.integers(1, 11)).filter(lambda span: sp
 
 
 @given(st.lists(spans, max_size=8, unique=True))
-def test_rails_that_overlap_have_columns_of_their_own(chosen) -> None:
+def test_rails_that_overlap_have_columns_of_their_own(chosen: list[tuple[int, int]]) -> None:
     arrows = [Arrow(f"b{start}", f"b{end}", "skip") for start, end in chosen]
     placed = place_rails(arrows, PLACES)
     assert len(placed) == len(chosen)

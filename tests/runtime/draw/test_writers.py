@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from linvit_runtime.draw import (
     to_mermaid,
     to_text,
 )
+from tests.conftest import Golden
 from tests.dsl.graph.build import model
 
 needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="needs Graphviz's `dot`")
@@ -46,7 +48,7 @@ def hostile(text: str) -> Picture:
 
 
 @pytest.mark.parametrize("write", [to_dot, to_text, to_mermaid])
-def test_goldens(write, golden) -> None:
+def test_goldens(write: Callable[[Picture], str], golden: Golden) -> None:
     ending = {"to_dot": "dot", "to_text": "txt", "to_mermaid": "mmd"}[write.__name__]
     golden.check(f"draw/toy.{ending}", write(picture(model(12))))
 
@@ -75,7 +77,7 @@ def test_equal_bytes_whatever_the_hash_seed() -> None:
 
 @needs_dot
 @pytest.mark.parametrize("text", HOSTILE)
-def test_no_label_can_break_out(text) -> None:
+def test_no_label_can_break_out(text: str) -> None:
     """Graphviz reads the file, draws one box and one frame, and shows the text as it is."""
     import graphviz
 
@@ -90,7 +92,7 @@ def test_no_label_can_break_out(text) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_no_label_can_break_out_of_mermaid(text) -> None:
+def test_no_label_can_break_out_of_mermaid(text: str) -> None:
     lines = to_mermaid(hostile(text)).splitlines()
     assert len([line for line in lines if line.lstrip().startswith("subgraph")]) == 1
     assert all(line.count('"') in (0, 2) for line in lines)
@@ -104,7 +106,7 @@ def test_control_a_label_that_is_not_escaped_breaks_out() -> None:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_colours_have_six_digits(theme) -> None:
+def test_colours_have_six_digits(theme: str) -> None:
     """Graphviz 2.43 reads `#fff` as unknown, and draws black."""
     import re
 
@@ -117,7 +119,7 @@ def test_colours_have_six_digits(theme) -> None:
 @pytest.mark.parametrize(
     ("ending", "magic"), [(".svg", b"<?xml"), (".png", b"\x89PNG"), (".pdf", b"%PDF")]
 )
-def test_render_through_graphviz(ending, magic, tmp_path) -> None:
+def test_render_through_graphviz(ending: str, magic: bytes, tmp_path: Path) -> None:
     path = render(model(2), tmp_path / f"toy{ending}")
     assert path.read_bytes().startswith(magic)
     assert sorted(tmp_path.iterdir()) == [path]
@@ -143,7 +145,9 @@ def test_the_spine_is_straight_and_the_residual_is_a_rail() -> None:
 
 
 @pytest.mark.parametrize("ending", [".dot", ".txt", ".mmd"])
-def test_render_without_any_program(ending, tmp_path, monkeypatch) -> None:
+def test_render_without_any_program(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", "")
     path = render(model(2), tmp_path / f"toy{ending}")
     assert path.read_text(encoding="utf-8")
@@ -151,7 +155,7 @@ def test_render_without_any_program(ending, tmp_path, monkeypatch) -> None:
 
 @pytest.mark.parametrize("ending", [".svg", ".png", ".pdf", ".SVG"])
 def test_without_graphviz_the_dot_file_is_written_and_the_remedy_told(
-    ending, tmp_path, monkeypatch
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingTool) as caught:
@@ -159,14 +163,16 @@ def test_without_graphviz_the_dot_file_is_written_and_the_remedy_told(
     problem = caught.value
     assert problem.exit_code == 2
     assert problem.written == tmp_path / "toy.dot"
-    assert problem.written.read_text(encoding="utf-8").startswith("digraph")
+    assert (tmp_path / "toy.dot").read_text(encoding="utf-8").startswith("digraph")
     assert f"Wrote {problem.written} instead" in problem.message
     assert "apt install graphviz" in problem.hint
     assert "brew install graphviz" in problem.hint
     assert "winget install" in problem.hint
 
 
-def test_the_missing_program_is_found_out_before_any_work(tmp_path, monkeypatch) -> None:
+def test_the_missing_program_is_found_out_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(MissingTool, match="no `dot` on PATH"):
         check_output(tmp_path / "toy.svg")
@@ -175,20 +181,22 @@ def test_the_missing_program_is_found_out_before_any_work(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("name", ["toy.gif", "toy", "toy.svgz"])
-def test_an_unknown_ending(name, tmp_path) -> None:
+def test_an_unknown_ending(name: str, tmp_path: Path) -> None:
     with pytest.raises(DrawProblem, match="no format of a picture") as caught:
         render(model(2), tmp_path / name)
     assert ".svg" in caught.value.hint
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unknown_theme(tmp_path) -> None:
+def test_an_unknown_theme(tmp_path: Path) -> None:
     with pytest.raises(DrawProblem, match="sepia") as caught:
         render(model(2), tmp_path / "toy.dot", theme="sepia")
     assert "light or dark" in caught.value.hint
 
 
-def test_a_graphviz_that_fails_is_a_message(tmp_path, monkeypatch) -> None:
+def test_a_graphviz_that_fails_is_a_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     program = tmp_path / "dot"
     program.write_text("#!/bin/sh\necho 'Format: \"png\" not recognized' >&2\nexit 1\n")
     program.chmod(0o755)
