@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from linvit_dsl.graph.cost import Cost, CostNode, Shape
+from linvit_dsl.graph.cost import Cost, CostNode
+from linvit_dsl.graph.ledger import Shape
 
 HEADINGS = ("part", "output", "params", "MACs", "share", "kept", "line")
 LEFT = (True, False, False, False, False, False, True)
@@ -71,7 +72,7 @@ def _cells(node: CostNode, path: str, stem: str, macs: int) -> tuple[str, ...]:
     times = f" ×{node.count}" if node.count > 1 else ""
     return (
         stem + title + times,
-        ", ".join(map(shape_text, node.outputs)),
+        _outputs(node.outputs),
         f"{node.params:,}" if node.params else "",
         f"{node.macs:,}" if node.macs else "",
         _percent(node.macs, macs),
@@ -83,6 +84,12 @@ def _cells(node: CostNode, path: str, stem: str, macs: int) -> tuple[str, ...]:
 def shape_text(shape: Shape) -> str:
     """`1×65×384`."""
     return "×".join(map(str, shape))
+
+
+def _outputs(shapes: tuple[Shape, ...]) -> str:
+    texts = list(dict.fromkeys(map(shape_text, shapes)))
+    alike = len(texts) == 1 and len(shapes) > 1
+    return f"{len(shapes)} of {texts[0]}" if alike else ", ".join(texts)
 
 
 def bytes_text(count: int) -> str:

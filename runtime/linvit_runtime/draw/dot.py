@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from html import escape
 from itertools import pairwise
 
+from linvit_runtime.draw.dot_syntax import Html, attributes_text, html, quoted, text_width
 from linvit_runtime.draw.palette import THEMES, Theme
 from linvit_runtime.draw.picture import RAILS, Arrow, Box, Frame, Item, Picture
 from linvit_runtime.draw.rails import Rail, Side, place_rails
@@ -74,7 +74,7 @@ class _Writer:
         self._rails("", "  ")
         for arrow in plain:
             self._arrow(arrow)
-        return "\n".join([f"digraph {_quoted(self.picture.title)} {{", *self.lines, "}", ""])
+        return "\n".join([f"digraph {quoted(self.picture.title)} {{", *self.lines, "}", ""])
 
     def _locate(self, items: tuple[Item, ...], frame: str) -> None:
         for item in items:
@@ -134,11 +134,11 @@ class _Writer:
     def _frame(self, frame: Frame, depth: int) -> None:
         indent = "  " * (depth + 1)
         fills = self.theme.frame_fills
-        self.lines.append(f"{indent}subgraph {_quoted('cluster_' + frame.id)} {{")
+        self.lines.append(f"{indent}subgraph {quoted('cluster_' + frame.id)} {{")
         self._line(
             "graph",
             indent + "  ",
-            label=_Html(self._frame_title(frame)),
+            label=Html(self._frame_title(frame)),
             labeljust="l",
             labelloc="t",
             style="rounded,filled",
@@ -173,7 +173,7 @@ class _Writer:
         width = round(_title_width(frame) / 72, 2)
         size = {"label": "", "fixedsize": "true", "width": width, "height": 0.0139}
         self._line(spacer, indent, **looks, **size)
-        self.lines.append(f"{indent}{{ rank=same; {_quoted(spacer)}; {_quoted(first.id)} }}")
+        self.lines.append(f"{indent}{{ rank=same; {quoted(spacer)}; {quoted(first.id)} }}")
         edge = self._looks(line.arrow) if line else {"style": "invis"}
         self._edge(spacer, first.id, indent, **edge, weight=1, dir="none")
         self.ends[first.id, "left"] = spacer
@@ -183,7 +183,7 @@ class _Writer:
         width = round(_title_width(frame))
         return (
             '<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="2"><TR><TD>'
-            f'<FONT COLOR="{self.theme.detail}">{_html(frame.title)}</FONT></TD>'
+            f'<FONT COLOR="{self.theme.detail}">{html(frame.title)}</FONT></TD>'
             f'{self._pill(frame.count)}<TD FIXEDSIZE="TRUE" WIDTH="{width}" HEIGHT="4"></TD>'
             "</TR></TABLE>"
         )
@@ -219,19 +219,19 @@ class _Writer:
             }
         elif box.kind in ("input", "output"):
             looks = {
-                "label": _Html(self._label(box)),
+                "label": Html(self._label(box)),
                 "style": "filled",
                 "color": theme.page,
                 "fillcolor": theme.page,
             }
         else:
-            looks = {"label": _Html(self._label(box)), "color": line, "fillcolor": fill}
+            looks = {"label": Html(self._label(box)), "color": line, "fillcolor": fill}
             if box.kind == "memory":
                 looks |= {"shape": "cylinder", "style": "filled", "height": 0.4}
         self._line(box.id, indent, **common, **looks)
 
     def _label(self, box: Box) -> str:
-        title = f"<B>{_html(box.title)}</B>"
+        title = f"<B>{html(box.title)}</B>"
         if box.kind in ("input", "output"):
             return f"{title}  {self._small(box.details[0])}"
         small = "".join(f"<BR/>{self._small(detail)}" for detail in box.details)
@@ -243,7 +243,7 @@ class _Writer:
         return f"{table}<TR><TD>{head}</TD></TR>{below}</TABLE>"
 
     def _small(self, text: str) -> str:
-        return f'<FONT POINT-SIZE="{DETAIL}" COLOR="{self.theme.detail}">{_html(text)}</FONT>'
+        return f'<FONT POINT-SIZE="{DETAIL}" COLOR="{self.theme.detail}">{html(text)}</FONT>'
 
     def _rails(self, frame: str, indent: str) -> None:
         """The skip connections of a frame, inner ones first.
@@ -287,7 +287,7 @@ class _Writer:
         size = round(WIDTHS[arrow.kind] / 72, 4)
         looks = {"shape": "point", "width": size, "height": size, "penwidth": 0}
         self._line(name, indent, group=rail, color=self.theme.residual, **looks)
-        self.lines.append(f"{indent}{{ rank=same; {_quoted(name)}; {_quoted(partner)} }}")
+        self.lines.append(f"{indent}{{ rank=same; {quoted(name)}; {quoted(partner)} }}")
 
     def _looks(self, arrow: Arrow) -> dict[str, object]:
         if arrow.kind in RAILS:
@@ -320,18 +320,12 @@ class _Writer:
         return BRANCH + 1 if arrow.source.startswith("tap:") else BRANCH
 
     def _edge(self, source: str, target: str, indent: str, **attributes: object) -> None:
-        ends = f"{_quoted(source)} -> {_quoted(target)}"
-        self.lines.append(f"{indent}{ends} {_attributes(attributes)}")
+        ends = f"{quoted(source)} -> {quoted(target)}"
+        self.lines.append(f"{indent}{ends} {attributes_text(attributes)}")
 
     def _line(self, name: str, indent: str = "  ", /, **attributes: object) -> None:
-        subject = name if name in ("graph", "node", "edge") else _quoted(name)
-        self.lines.append(f"{indent}{subject} {_attributes(attributes)}")
-
-
-class _Html(str):
-    """Text that is an HTML-like label already."""
-
-    __slots__ = ()
+        subject = name if name in ("graph", "node", "edge") else quoted(name)
+        self.lines.append(f"{indent}{subject} {attributes_text(attributes)}")
 
 
 def _beside(label: str, side: int = 1) -> dict[str, object]:
@@ -346,13 +340,6 @@ def _beside(label: str, side: int = 1) -> dict[str, object]:
     }
 
 
-def text_width(text: str, size: float) -> float:
-    """About how wide a text in Arial is, in points."""
-    narrow = sum(character in "il.,:;'|!()[]fjrt " for character in text)
-    wide = sum(character in "mwMW×→·" or character.isupper() for character in text)
-    return size * (0.54 * len(text) - 0.25 * narrow + 0.12 * wide)
-
-
 def _title_width(frame: Frame) -> float:
     return text_width(frame.title, NAME) + (38 if frame.count > 1 else 8)
 
@@ -363,25 +350,3 @@ def _facts(title: str, shape: str, params: int, macs: int, line: str) -> str:
     parts += [f"{params:,} params"] if params else []
     parts += [f"{macs:,} MACs"] if macs else []
     return " · ".join(part for part in [*parts, line] if part)
-
-
-def _attributes(attributes: dict[str, object]) -> str:
-    pairs = (
-        f"{name}=<{value}>" if isinstance(value, _Html) else f"{name}={_quoted(str(value))}"
-        for name, value in attributes.items()
-    )
-    return f"[{', '.join(pairs)}]"
-
-
-def _html(text: str) -> str:
-    return escape(_printable(text))
-
-
-def _quoted(text: str) -> str:
-    # Graphviz reads entities (`&lt;`) and escapes (`\\N`, the name of the node) in quoted labels.
-    text = _printable(text).replace("&", "&amp;").replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{text}"'
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else "�" for character in text)
