@@ -128,7 +128,7 @@ def accepts(block: BlockValue) -> tuple[str, ...]:
 
 
 def given(value: Static, name: str, how: str, place: Span) -> Static:
-    """The same value; a number, alone or in a list, remembers the parameter that it was given to."""
+    """The same value; a number remembers the parameter that it was given to."""
     if isinstance(value, Number):
         sources = (value.origin,) if value.origin.name else value.origin.operands
         return replace(value, origin=named(name, value, how, place, *sources))

@@ -147,8 +147,8 @@ def _without_a_part(division: Division) -> tuple[str, ...]:
                 where = f"{part.span.source.name}:{part.span.line}"
                 return (
                     f"without the {part.value} of {quote(part.span.text)} ({where}) it would be "
-                    f"{rest}; prefix tokens such as the class token can be switched off, or kept apart "
-                    f"with `split`",
+                    f"{rest}; prefix tokens such as the class token can be switched off, or kept "
+                    f"apart with `split`",
                 )
     return ()
 

@@ -5,8 +5,9 @@ Non-goals: optimising, and anything that needs torch.
 Errors: E03xx, E04xx and E07xx, each with the chain of origins and the path of blocks.
 
 Every application of a block is specialised for its static arguments and the shapes of its
-tensors, once per combination. A statement that fails is reported, and binds its names to `UNKNOWN`, whose use
-stays silent, so that one mistake gives one error and the rest of the block is still checked.
+tensors, once per combination. A statement that fails is reported, and binds its names to
+`UNKNOWN`, whose use stays silent, so that one mistake gives one error and the rest of the block is
+still checked.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def chain(origins: Iterable[Origin | None]) -> tuple[str, ...]:
 
 
 def _named(level: list[Origin]) -> Iterator[Origin]:
-    """The numbers of an expression that have names, in its order: steps of it are passed through."""
+    """The numbers of an expression that have names, in its order; its steps are passed through."""
     for origin in level:
         if origin.name or not origin.operands:
             yield origin
