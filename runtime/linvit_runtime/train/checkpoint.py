@@ -69,7 +69,8 @@ class CheckpointStore:
 
     Args:
         directory: the folder that holds them; created by the first save.
-        warn: takes a sentence about a damaged checkpoint that is passed over.
+        warn: takes a sentence about a damaged checkpoint that is passed over, or an old one that
+            cannot be removed.
     """
 
     def __init__(self, directory: Path, warn: Callable[[str], None]) -> None:
@@ -129,8 +130,11 @@ class CheckpointStore:
                 self._write(step, contents)
         except OSError as error:
             raise _not_saved(self.path(step), contents, error) from error
-        # Steps after this one belong to a past that the run has gone back behind.
-        self._prune({*[s for s in self.steps() if s <= step][-KEEP:], best})
+        try:
+            # Steps after this one belong to a past that the run has gone back behind.
+            self._prune({*[s for s in self.steps() if s <= step][-KEEP:], best})
+        except OSError as error:
+            self._warn(f"cannot remove old checkpoints from {self.directory}: {error.strerror}")
         return self.path(step)
 
     def load_latest(self) -> Checkpoint | None:
@@ -184,6 +188,7 @@ class CheckpointStore:
     def _write(self, step: int, contents: Mapping[str, bytes]) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         temporary = self.directory / f".tmp-{step}-{os.getpid()}"
+        shutil.rmtree(temporary, ignore_errors=True)  # process ids come round again
         try:
             temporary.mkdir()
             files = {
@@ -223,6 +228,7 @@ class CheckpointStore:
     def _discard(self, path: Path) -> None:
         """Remove a checkpoint; a crash half-way leaves no folder that looks like one."""
         trash = path.with_name(f".trash-{path.name}-{os.getpid()}")
+        shutil.rmtree(trash, ignore_errors=True)
         path.rename(trash)
         shutil.rmtree(trash)
 

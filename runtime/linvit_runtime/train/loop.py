@@ -23,7 +23,7 @@ from linvit_runtime.train.evaluation import Evaluation, evaluate
 from linvit_runtime.train.keys import Purpose, reseed
 from linvit_runtime.train.metrics import MetricsLog, Record
 from linvit_runtime.train.optimizer import set_learning_rate
-from linvit_runtime.train.problems import Diverged, SetupProblem, Stopped, StorageProblem
+from linvit_runtime.train.problems import Diverged, SetupProblem, Stopped, StorageProblem, storing
 from linvit_runtime.train.progress import Progress
 from linvit_runtime.train.run import Result, Run
 from linvit_runtime.train.run_folder import CHECKPOINTS, METRICS, open_run_folder
@@ -97,21 +97,17 @@ class _Training:
         self.state = initial_state(run, dist.device)
         self.failed_saves = 0
 
-        notes: list[str] = []
-        self.store = CheckpointStore(run.directory / CHECKPOINTS, notes.append)
+        stream = run.output or sys.stdout
+        progress = Progress(stream, schedule, run.recipe.data.batch, silent=not dist.main)
+        self.progress = stack.enter_context(progress)
+        self.store = CheckpointStore(run.directory / CHECKPOINTS, self.progress.say)
         checkpoint = self._find_checkpoint()
         if checkpoint:
             self.state.restore(checkpoint, run)
-            notes.append(f"resuming after step {checkpoint.step:,} from {checkpoint.path}")
+            self.progress.say(f"resuming after step {checkpoint.step:,} from {checkpoint.path}")
         self.resumed_from = checkpoint.step if checkpoint else None
         self.saved_step = self.resumed_from
         self.net = dist.wrap(self.state.model)
-
-        stream, batch = run.output or sys.stdout, run.recipe.data.batch
-        progress = Progress(stream, schedule, batch, self.state.step, silent=not dist.main)
-        self.progress = stack.enter_context(progress)
-        for note in notes:
-            self.progress.say(note)
         self.log = None
         if dist.main:
             log = MetricsLog(run.directory / METRICS, self.state.step)
@@ -158,14 +154,16 @@ class _Training:
                 "resume it with --resume auto, or choose another --run",
             )
         if self.dist.main:
-            store.sweep()
+            with storing(store.directory):
+                store.sweep()
         self.dist.wait()
         checkpoint = store.load_latest()
         if checkpoint is None and run.resume == "must":
             raise SetupProblem(f"{run.directory} has no checkpoint to resume from")
         self.dist.wait()
         if checkpoint and self.dist.main:
-            store.set_aside(after=checkpoint.step)
+            with storing(store.directory):
+                store.set_aside(after=checkpoint.step)
         return checkpoint
 
     def _advance(self) -> None:

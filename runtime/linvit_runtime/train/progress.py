@@ -22,13 +22,10 @@ class Progress:
         stream: where to write; a bar is shown if it is a terminal.
         schedule: the length of the run.
         batch: images per step.
-        start: steps already taken.
         silent: whether to write nothing: in all processes but one.
     """
 
-    def __init__(
-        self, stream: TextIO, schedule: Schedule, batch: int, start: int, *, silent: bool
-    ) -> None:
+    def __init__(self, stream: TextIO, schedule: Schedule, batch: int, *, silent: bool) -> None:
         self._schedule = schedule
         self._batch = batch
         self._console = Console(file=stream, quiet=silent, highlight=False, soft_wrap=True)
@@ -36,7 +33,7 @@ class Progress:
         if self._console.is_terminal and not silent:
             columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
             self._bar = Bar(*columns, TimeRemainingColumn(), console=self._console, transient=True)
-            self._task = self._bar.add_task("", total=schedule.total, completed=start)
+            self._task = self._bar.add_task("", total=schedule.total)
         self._losses: list[float] = []
         self._since = time.perf_counter()
 

@@ -359,6 +359,28 @@ def test_a_full_disk_is_tried_again_after_making_room(
     assert store.steps() == [20, 30]
 
 
+def test_old_checkpoints_that_cannot_be_removed_are_only_warned_about(
+    store: CheckpointStore, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_path: Path, **_options: object) -> None:
+        raise OSError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(shutil, "rmtree", fail)
+    monkeypatch.setattr(CheckpointStore, "_write", lambda *_: None)
+    store.save(30, tensors(30), {"step": 30})
+    assert not warnings, "there was nothing to remove yet"
+    store.save(15, tensors(15), {"step": 15})
+    assert "cannot remove old checkpoints" in warnings[0]
+
+
+def test_leftovers_under_the_same_process_id_are_overwritten(store: CheckpointStore) -> None:
+    (store.directory / f".tmp-30-{os.getpid()}" / "deep").mkdir(parents=True)
+    (store.directory / f".trash-step-00000010-{os.getpid()}" / "deep").mkdir(parents=True)
+    store.save(30, tensors(30), {"step": 30})
+    check_content(store.load_latest(), 30)
+    assert store.steps() == [20, 30]
+
+
 def test_replacing_a_file_is_all_or_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
