@@ -22,8 +22,6 @@ Backward, from q, k, v, S and z alone (features and den are recomputed, out is n
 The factor c rides on v (c v replaces v), so it never costs a pass of its own.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -65,9 +63,8 @@ def forward(
     del features_k  # the allocator hands the same memory to the features of q
 
     features_q = _features(q, feature_map)
-    denominator = _denominator(features_q, z, scale * eps).view(batch, num_heads, num_queries, 1)
-    numerator = torch.bmm(features_q, S).view(batch, num_heads, num_queries, v.shape[3])
-    out = _heads_last(numerator, denominator, torch.div).to(q.dtype)
+    out = torch.bmm(features_q, S).div_(_denominator(features_q, z, scale * eps))
+    out = _heads_last(out.view(batch, num_heads, num_queries, v.shape[3])).to(q.dtype)
     return (
         out.flatten(2),
         S.view(batch, num_heads, *S.shape[1:]),
@@ -110,7 +107,7 @@ def backward(
     g = _heads_first(grad_out, inverse.view(batch, num_heads, num_queries, 1))
     grad_features_q = torch.bmm(g, S.transpose(1, 2))
     w = (features_q * grad_features_q).sum(dim=2, keepdim=True).mul_(inverse)
-    grad_features_q.baddbmm_(w, z.unsqueeze(1), alpha=-1)
+    grad_features_q.addcmul_(w, z.unsqueeze(1), value=-1)
     grad_S = torch.bmm(features_q.transpose(1, 2), g)
     grad_z = torch.bmm(w.transpose(1, 2), features_q).mul_(-scale)  # c dz, [B*H, 1, F]
     grad_q = _input_gradient(grad_features_q, features_q, q, feature_map)
@@ -119,8 +116,9 @@ def backward(
     features_k = _features(k, feature_map)
     grad_features_k = torch.baddbmm(grad_z, _heads_first(v, scale), grad_S.transpose(1, 2))
     grad_k = _input_gradient(grad_features_k, features_k, k, feature_map)
-    grad_v = torch.bmm(features_k, grad_S).view(batch, num_heads, k.shape[1], v.shape[3])
-    return grad_q, grad_k, _heads_last(grad_v, scale, torch.mul).to(v.dtype)
+    grad_v = torch.bmm(features_k, grad_S).mul_(scale)
+    grad_v = _heads_last(grad_v.view(batch, num_heads, k.shape[1], v.shape[3])).to(v.dtype)
+    return grad_q, grad_k, grad_v
 
 
 def _features(x: Tensor, feature_map: FeatureMap) -> Tensor:
@@ -141,17 +139,18 @@ def _heads_first(x: Tensor, factor: Tensor | float) -> Tensor:
     return out.flatten(0, 1)
 
 
-def _heads_last(x: Tensor, factor: Tensor | float, combine: Callable[..., Tensor]) -> Tensor:
-    """Multiply or divide and change the layout back: `[B, H, T, E]` to `[B, T, H, E]`."""
+def _heads_last(x: Tensor) -> Tensor:
+    """Change the layout back: `[B, H, T, E]` to `[B, T, H, E]`, contiguous."""
     batch, num_heads, tokens, width = x.shape
     out = x.new_empty(batch, tokens, num_heads, width)
-    combine(x, factor, out=out.transpose(1, 2))
+    out.transpose(1, 2).copy_(x)
     return out
 
 
 def _denominator(features_q: Tensor, z: Tensor, scaled_eps: float) -> Tensor:
     """Return phi(q).z + c eps as `[B*H, N, 1]`."""
-    return torch.bmm(features_q, z.unsqueeze(2)).add_(scaled_eps)
+    # Batched matrix times vector is slower than this, by a factor of up to four on a CPU.
+    return (features_q * z.unsqueeze(1)).sum(dim=2, keepdim=True).add_(scaled_eps)
 
 
 def _input_gradient(

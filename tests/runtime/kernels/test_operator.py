@@ -28,13 +28,17 @@ def test_opcheck(feature_map: str) -> None:
     torch.library.opcheck(library.linear_attention_backward_op, arguments)
 
 
+@pytest.mark.parametrize("shape", [(2, 5, 7, 3, 4, 6), (2, 1, 1, 1, 4, 4), (1, 5, 1, 1, 4, 1)])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
-def test_fake_tensors_look_like_the_real_ones(dtype: torch.dtype) -> None:
-    inputs = random_inputs((2, 5, 7, 3, 4, 6), dtype)
-    real = library.linear_attention_train_op(*inputs, "split_relu", 1e-6)
-    fake = library.linear_attention_train_op(*(x.to("meta") for x in inputs), "split_relu", 1e-6)
-    for one, other in zip(real, fake, strict=True):
-        assert (one.shape, one.stride(), one.dtype) == (other.shape, other.stride(), other.dtype)
+def test_fake_tensors_look_like_the_real_ones(dtype: torch.dtype, shape: Shape) -> None:
+    def results(device: str) -> tuple[Tensor, ...]:
+        inputs = each(lambda x: x.to(device), random_inputs(shape, dtype))
+        out, S, z = library.linear_attention_train_op(*inputs, "split_relu", 1e-6)
+        backward = library.linear_attention_backward_op
+        return out, S, z, *backward(out, *inputs, S, z, "split_relu", 1e-6)
+
+    for real, fake in zip(results("cpu"), results("meta"), strict=True):
+        assert (real.shape, real.stride(), real.dtype) == (fake.shape, fake.stride(), fake.dtype)
 
 
 @tracing
