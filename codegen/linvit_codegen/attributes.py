@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from linvit_codegen.constructors import Built, Constructor, Element, Given, Parameter
-from linvit_codegen.names import Names
+from linvit_codegen.names import Names, numbered
 from linvit_codegen.units import Unit, Units, module_code, store_code
 from linvit_codegen.writer import Writer
 from linvit_dsl.errors import InternalError
 from linvit_dsl.graph.ir import Apply, Call, Store
-from linvit_dsl.ops.code import Code, literal
+from linvit_dsl.ops.code import PRODUCT, Code, literal
 
 
 def write_attributes(
@@ -81,6 +82,9 @@ class _Attributes:
                 for element, given in zip(item.elements, item.given, strict=True)
             ]
             return f"{kind}([{', '.join(elements)}])"
+        ramp = self._ramp(item)
+        if ramp is not None:
+            return f"{kind}({ramp})"
         variables = {word: Code(self._variables[word]) for word in item.loops}
         element = self._element(first, item.given[0], variables)
         sources = [str(self._given(given)) for given in item.loops.values()]
@@ -89,6 +93,26 @@ class _Attributes:
         source = sources[0] if len(sources) == 1 else f"zip({', '.join(sources)})"
         targets = ", ".join(map(str, variables.values()))
         return f"{kind}({element} for {targets} in {source})"
+
+    def _ramp(self, item: Built) -> str | None:
+        """The comprehension over a rate that rises evenly from 0, as one writes it by hand."""
+        if item.loops is None or len(item.loops) != 1:
+            return None
+        ((word, rates),) = item.loops.items()
+        count = len(item.elements)
+        if (
+            not isinstance(rates, tuple)
+            or count < 3
+            or any(
+                not math.isclose(rate, rates[-1] * place / (count - 1), rel_tol=1e-12)
+                for place, rate in enumerate(rates)
+            )
+        ):
+            return None
+        variable = next(name for name in numbered("i") if name not in self._variables.used)
+        rate = Code(f"{rates[-1]!r} * {variable} / {count - 1}", PRODUCT)
+        element = self._element(item.elements[0], item.given[0], {word: rate})
+        return f"{element} for {variable} in range({count})"
 
     def _element(
         self, element: Element, given: Mapping[str, Given], variables: Mapping[str, Code]

@@ -31,7 +31,7 @@ from linvit_codegen.verify import verify
 from linvit_codegen.writer import Writer, target
 from linvit_dsl.errors import Source
 from linvit_dsl.graph.cost import cost
-from linvit_dsl.graph.ir import Graph, Repeat, Store, TensorType
+from linvit_dsl.graph.ir import Apply, Graph, Repeat, Store, TensorType
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +143,8 @@ class _Emitter:
             for node in unit.graph.walk():
                 results = (node.result,) if isinstance(node, Store) else node.results
                 yield from (value.name for value in results if value.name)
+                if isinstance(node, Apply):
+                    yield from node.op.hyper
                 if word := target(node.statement):
                     yield word
             yield from _carried_names(unit.graph.nodes)

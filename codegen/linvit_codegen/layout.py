@@ -19,6 +19,7 @@ _OPERATORS: dict[type[ast.operator], tuple[str, int]] = {
     ast.Sub: ("-", 4),
     ast.Mult: ("*", 5),
     ast.Div: ("/", 5),
+    ast.MatMult: ("@", 5),
     ast.FloorDiv: ("//", 5),
     ast.Mod: ("%", 5),
     ast.Pow: ("**", 8),

@@ -8,11 +8,11 @@ inside is used outside but through the values that the loop carries.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass
 
 from linvit_codegen.units import Key, Units
-from linvit_dsl.graph.ir import Apply, Call, Graph, Node, Repeat, Slot, Store, Value
+from linvit_dsl.graph.ir import Apply, Call, Carried, Graph, Node, Repeat, Slot, Store, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,13 @@ class Run:
     alike: bool
 
 
-def runs(repeat: Repeat, units: Units, omitted: Set[Apply], uses: Counter[Value]) -> Iterator[Run]:
+def runs(
+    repeat: Repeat,
+    units: Units,
+    omitted: Set[Apply],
+    uses: Counter[Value],
+    resolve: Callable[[Value], Value],
+) -> Iterator[Run]:
     """The iterations of a loop, cut into runs.
 
     Args:
@@ -32,9 +38,11 @@ def runs(repeat: Repeat, units: Units, omitted: Set[Apply], uses: Counter[Value]
         units: Tells which blocks are the same class.
         omitted: Applications that are not emitted.
         uses: How often each value is an argument or a result, in the whole graph.
+        resolve: Gives the value that one stands for, if the node between them is not emitted.
     """
     keys = [
-        _iteration_key(repeat, index, units, omitted) for index in range(len(repeat.iterations))
+        _iteration_key(repeat, index, units, omitted, resolve)
+        for index in range(len(repeat.iterations))
     ]
     slots = [_slots(iteration) for iteration in repeat.iterations]
     start = 0
@@ -46,7 +54,7 @@ def runs(repeat: Repeat, units: Units, omitted: Set[Apply], uses: Counter[Value]
             and _follows(slots[stop - 1], slots[stop])
         ):
             stop += 1
-        alike = stop - start > 1 and not _escapes(repeat, start, stop, uses)
+        alike = stop - start > 1 and not _escapes(repeat, start, stop, uses, resolve)
         yield Run(start, stop, alike)
         start = stop
 
@@ -75,16 +83,36 @@ def opened(nodes: Iterable[Node]) -> Iterator[Apply | Call | Store]:
             yield node
 
 
-def _iteration_key(repeat: Repeat, index: int, units: Units, omitted: Set[Apply]) -> Key:
-    carried = {c.values[index]: f"c{k}" for k, c in reversed(list(enumerate(repeat.carried)))}
-    local: dict[Value, str] = {}
+def carriers(repeat: Repeat, index: int, resolve: Callable[[Value], Value]) -> dict[Value, Carried]:
+    """What each value that enters an iteration is carried as; of two names the first wins."""
+    return {resolve(c.values[index]): c for c in reversed(repeat.carried)}
+
+
+def _moves(carried: Carried, index: int, resolve: Callable[[Value], Value]) -> bool:
+    return resolve(carried.values[index]) is not resolve(carried.values[index + 1])
+
+
+def _iteration_key(
+    repeat: Repeat,
+    index: int,
+    units: Units,
+    omitted: Set[Apply],
+    resolve: Callable[[Value], Value],
+) -> Key:
+    labels: dict[Value, str] = {}
+    for value, carried in carriers(repeat, index, resolve).items():
+        labels[value] = f"c{repeat.carried.index(carried)}"
     nodes = repeat.iterations[index]
+    made = 0
     for node in opened(nodes):
         for value in (node.result,) if isinstance(node, Store) else node.results:
-            local[value] = f"l{len(local)}"
+            made += 1
+            if resolve(value) is value:
+                labels[value] = f"l{made}"
 
     def reference(value: Value) -> str:
-        return local.get(value) or carried.get(value) or f"o{id(value)}"
+        value = resolve(value)
+        return labels.get(value) or f"o{id(value)}"
 
     def place(slot: Slot) -> Key:
         return (slot.name, slot.index is None)
@@ -111,7 +139,13 @@ def _follows(before: dict[str, set[int]], after: dict[str, set[int]]) -> bool:
     )
 
 
-def _escapes(repeat: Repeat, start: int, stop: int, uses: Counter[Value]) -> bool:
+def _escapes(
+    repeat: Repeat,
+    start: int,
+    stop: int,
+    uses: Counter[Value],
+    resolve: Callable[[Value], Value],
+) -> bool:
     """Whether a value made in the run is used where a Python loop has already overwritten it."""
     inside: Counter[Value] = Counter()
     reachable: Counter[Value] = Counter()
@@ -131,7 +165,10 @@ def _escapes(repeat: Repeat, start: int, stop: int, uses: Counter[Value]) -> boo
         entering = {c.values[index] for c in repeat.carried}
         for value in entering.union(own):
             reachable[value] += here[value]
-    final = {c.values[stop] for c in repeat.carried}
+    final = {c.values[stop] for c in repeat.carried if _moves(c, start, resolve)}
+    # Values from before the loop that only change names need no code, and no loop.
+    if not {resolve(value) for value in final} <= set(made):
+        return True
     return any(
         inside[value] != reachable[value] or (uses[value] != inside[value] and value not in final)
         for value in made

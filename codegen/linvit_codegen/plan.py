@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 
-from linvit_codegen.loops import runs, uses_of
+from linvit_codegen.loops import carriers, runs, uses_of
 from linvit_codegen.units import Units
 from linvit_dsl.errors import Span
 from linvit_dsl.graph.ir import Apply, Call, Graph, Node, Repeat, Slot, Store, TensorType, Value
@@ -143,7 +143,7 @@ class Plan:
                 if node in self._kept:
                     yield Step(node, tuple(map(use, self._kept[node])))
                 continue
-            for run in runs(node, self._units, self._omitted, self._uses_of_text):
+            for run in runs(node, self._units, self._omitted, self._uses_of_text, self._resolved):
                 if run.alike:
                     yield self._loop(node, run.start, run.stop, inside)
                 else:
@@ -160,12 +160,13 @@ class Plan:
             for c in repeat.carried
             if self._resolved(c.values[start]) is not self._resolved(c.values[start + 1])
         ]
-        fresh = [Value(c.values[start].type, c.values[start].span, c.name) for c in touched]
-        entries = [self._resolved(c.values[start]) for c in touched]
-        # Of two names for one value the first wins, as in the comparison of iterations.
-        inside = {**outside, **dict(reversed(list(zip(entries, fresh, strict=True))))}
+        fresh = {c: Value(c.values[start].type, c.values[start].span, c.name) for c in touched}
+        inside = dict(outside)
+        for value, c in carriers(repeat, start, self._resolved).items():
+            if c in fresh:
+                inside[value] = fresh[c]
         carried: list[Carry] = []
-        for c, value in zip(touched, fresh, strict=True):
+        for c, value in fresh.items():
             leaving = use(c.values[start + 1], inside)
             if not self.name(leaving):
                 self.names[leaving] = c.name

@@ -22,10 +22,7 @@ HOLE = Code("hole")
 
 @dataclass(eq=False, slots=True)
 class Unit:
-    """Graphs that share one class or function; the first stands for all.
-
-    `calls` are the units that it needs, each once, in the order of the text.
-    """
+    """Graphs that share one class or function; the first stands for all."""
 
     graphs: list[Graph] = field(default_factory=list)
 

@@ -54,6 +54,7 @@ def verify(text: str, top: str, defined: tuple[str, ...]) -> None:
 class _Gate:
     def __init__(self, top: str, defined: tuple[str, ...]) -> None:
         self._defined = set(defined)
+        self._callable = self._defined | _FUNCTIONS
         self._last = f"trace.locate_errors({top}, __file__)"
         self._all = f"__all__ = ['{top}']"
 
@@ -61,6 +62,9 @@ class _Gate:
         """Check every statement and expression."""
         for statement in tree.body:
             self._top_level(statement)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.For):  # `for layer in self.layers`
+                self._callable |= {n.id for n in ast.walk(node.target) if isinstance(n, ast.Name)}
         for node in ast.walk(tree):
             if not isinstance(node, _NODES):
                 self._refuse(node, f"a {type(node).__name__}")
@@ -133,10 +137,8 @@ class _Gate:
 
     def _call(self, node: ast.Call) -> None:
         function = node.func
-        if isinstance(function, ast.Name) and (
-            function.id in self._defined or function.id in _FUNCTIONS or function.id.islower()
-        ):
-            return  # `islower`: what runs over submodules in a loop; `_scope` knows where from
+        if isinstance(function, ast.Name) and function.id in self._callable:
+            return
         if isinstance(function, ast.Attribute | ast.Subscript):
             return
         self._refuse(node, f"a call of `{ast.unparse(function)}`")

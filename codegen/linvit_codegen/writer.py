@@ -13,6 +13,10 @@ _ASSIGNMENT = re.compile(
 )
 
 
+_GLUE = "\x00"
+"""Stands for a space at which a line must not end; `printable` text has none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a generated line comes from: a statement of a block."""
@@ -78,15 +82,24 @@ def printable(text: str) -> str:
 
 
 def wrapped(text: str, width: int, first: str, later: str) -> list[str]:
-    """Words in lines of at most `width`, and longer only where one word is."""
+    """Text in lines of at most `width`, longer only where one part is.
+
+    Strings and shapes stay whole, and `|>` goes with what follows.
+    """
+    whole = re.sub(r'"[^"]*"|\|> |[\d,]+ parameters', _glued, text)
+    whole = re.sub(r"\[[^\[\]]{,30}\]", _glued, whole)
     lines: list[str] = []
     line = first
-    for word in text.split(" "):
+    for word in whole.split(" "):
         if len(line) + len(word) > width and line.strip("# "):
             lines.append(line.rstrip())
             line = later
         line += f"{word} "
-    return [*lines, line.rstrip()]
+    return [line.replace(_GLUE, " ") for line in (*lines, line.rstrip())]
+
+
+def _glued(match: re.Match[str]) -> str:
+    return match[0].replace(" ", _GLUE)
 
 
 def source_line(span: Span) -> str:

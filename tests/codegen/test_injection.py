@@ -64,6 +64,7 @@ def test_an_ordinary_module_passes() -> None:
         HEAD + CLASS.format("torch.ops.x") + TAIL,
         HEAD + CLASS.format("eval(x)") + TAIL,
         HEAD + CLASS.format("open(x)") + TAIL,
+        HEAD + CLASS.format("x(x)") + TAIL,
         HEAD + CLASS.format("os") + TAIL,
         HEAD + CLASS.format("(lambda: x)()") + TAIL,
         HEAD + CLASS.format("[y for y in x]") + TAIL,

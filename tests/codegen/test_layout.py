@@ -25,7 +25,7 @@ LONG = [
     "torch.matmul(queries_of_every_head, state) / (torch.matmul(queries_of_every_head, z) + 1e-06)",
     "init.constant(nn.Conv2d(384, 384, 5, stride=(1, 2), padding=2, groups=384, bias=False), 0.4)",
     "split_heads(self.queries(x)), split_heads(self.keys(x)), split_heads(self.values_of_heads(x))",
-    "self.head(self.norm_of_the_tokens(x.narrow(1, 1, 64)) * self.gain_of_the_head + self.bias * 2)",
+    "self.head(self.norm_of_the_tokens(x.narrow(1, 1, 64)) * self.gain_of_a_head + self.bias / 2)",
     "kernels.linear_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), eps=1e-05)",
 ]
 

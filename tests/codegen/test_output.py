@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def test_a_generated_file_may_be_replaced(tmp_path: Path) -> None:
         lambda text: text.split("\n", 1)[1],
     ],
 )
-def test_anything_else_is_kept(tmp_path: Path, edit) -> None:
+def test_anything_else_is_kept(tmp_path: Path, edit: Callable[[str], str]) -> None:
     path = tmp_path / "model.py"
     mine = edit(generate(bank()).text)
     path.write_text(mine)

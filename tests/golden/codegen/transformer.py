@@ -2,7 +2,7 @@
 # Tiny: 19,722 parameters, 369,152 multiply-adds at batch 1
 # language 1, kernels=auto
 # sources sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
-# body sha256:20ae87bc77ca5c592f3a5f68137526cb0537bca515f1ae7288b8505b6e26caf0
+# body sha256:7eeb32cd73af42cceb7c385f47ce9dc86e93558ec3d3384cf01a6f7a9da7bf31
 import torch
 import torch.nn.functional as F
 from linvit_runtime import init, layers, trace
@@ -29,8 +29,8 @@ class Mlp(nn.Module):
         self.fc2 = init.trunc_normal(nn.Linear(64, 32), 0.02)
 
     def forward(self, x: Tensor) -> Tensor:
-        # return x |> linear[64]@fc1 |> gelu |> dropout[drop] |> linear[32]@fc2 |>
-        #     dropout[drop]
+        # return x |> linear[64]@fc1 |> gelu |> dropout[drop] |> linear[32]@fc2
+        #     |> dropout[drop]
         return self.fc2(F.gelu(self.fc1(x)))
 
 
@@ -76,7 +76,7 @@ class Tiny(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.cls_token = nn.Parameter(init.normal(torch.empty(1, 1, 32), 0.02))
-        self.layers = nn.ModuleList(Layer(drop_path) for drop_path in (0.0, 0.05, 0.1))
+        self.layers = nn.ModuleList(Layer(drop_path=0.1 * i / 2) for i in range(3))
         self.norm = nn.LayerNorm(32, eps=1e-06)
         self.head = init.trunc_normal(nn.Linear(32, 10), 0.02)
 

@@ -2,7 +2,7 @@
 # Tiny: 19,722 parameters, 369,152 multiply-adds at batch 1
 # language 1, kernels=auto
 # sources sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
-# body sha256:848a3d51cec0685f3e87880361b72c38b30250a7d4e9016d4b885b8f1b0b2dae
+# body sha256:e118f8fc08457986c2c635c42f0e36e8a0e5ce79d94c5645184941802b599b93
 import torch
 import torch.nn.functional as F
 from linvit_runtime import init, layers, trace
@@ -31,8 +31,8 @@ class Mlp(nn.Module):
         self.dropout2 = nn.Dropout(0.2)
 
     def forward(self, x: Tensor) -> Tensor:
-        # return x |> linear[64]@fc1 |> gelu |> dropout[drop] |> linear[32]@fc2 |>
-        #     dropout[drop]
+        # return x |> linear[64]@fc1 |> gelu |> dropout[drop] |> linear[32]@fc2
+        #     |> dropout[drop]
         return self.dropout2(self.fc2(self.dropout(F.gelu(self.fc1(x)))))
 
 

@@ -2,7 +2,7 @@
 # Staged: 29,920 parameters, 561,408 multiply-adds at batch 1
 # language 1, kernels=auto
 # sources sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
-# body sha256:f19644a5e6323fcde53524f980d4455db627fa06848b13c55a8aee92eec03a03
+# body sha256:570b22dec545efc22842003d2ed2e33d349b4ddd041c8b83f3ced14d3e81ee85
 import torch.nn.functional as F
 from linvit_runtime import init, layers, trace
 from torch import Tensor, nn
@@ -30,8 +30,8 @@ class Mlp(nn.Module):
         self.dropout2 = nn.Dropout(drop)
 
     def forward(self, x: Tensor) -> Tensor:
-        # return x |> linear[64]@fc1 |> gelu |> dropout[drop] |> linear[32]@fc2 |>
-        #     dropout[drop]
+        # return x |> linear[64]@fc1 |> gelu |> dropout[drop] |> linear[32]@fc2
+        #     |> dropout[drop]
         return self.dropout2(self.fc2(self.dropout(F.gelu(self.fc1(x)))))
 
 
