@@ -34,6 +34,10 @@ class Add(Arithmetic):
         return Saved()
 
     @staticmethod
+    def identity(attributes: ArithmeticAttributes, arguments: Types) -> bool:
+        return 0 in (attributes.left, attributes.right)
+
+    @staticmethod
     def call(
         attributes: ArithmeticAttributes, types: Types, arguments: Codes, module: Code | None
     ) -> Code:

@@ -96,3 +96,6 @@ def examples_of(right: Draw = "normal") -> Iterator[Example]:
     yield Example(two, ((5,), (BATCH, 3, 5)), "a leading axis is missing", draws)
     yield Example(ArithmeticAttributes(left=2), ((BATCH, 3),), "a number on the left", (right,))
     yield Example(ArithmeticAttributes(right=-0.5), ((BATCH, 3),), "a number on the right")
+    yield Example(ArithmeticAttributes(right=1), ((BATCH, 3),), "one")
+    if right == "normal":
+        yield Example(ArithmeticAttributes(right=0), ((BATCH, 3),), "nought")

@@ -37,6 +37,10 @@ class Div(Arithmetic):
         return Saved(elements=arguments[0].elements) if attributes.left is not None else Saved()
 
     @staticmethod
+    def identity(attributes: ArithmeticAttributes, arguments: Types) -> bool:
+        return attributes.right == 1
+
+    @staticmethod
     def call(
         attributes: ArithmeticAttributes, types: Types, arguments: Codes, module: Code | None
     ) -> Code:

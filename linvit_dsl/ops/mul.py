@@ -34,6 +34,10 @@ class Mul(Arithmetic):
         return Saved(arguments=(0, 1)) if len(arguments) == 2 else Saved()
 
     @staticmethod
+    def identity(attributes: ArithmeticAttributes, arguments: Types) -> bool:
+        return 1 in (attributes.left, attributes.right)
+
+    @staticmethod
     def call(
         attributes: ArithmeticAttributes, types: Types, arguments: Codes, module: Code | None
     ) -> Code:

@@ -215,7 +215,7 @@ def expansion(solution: Solution, batch: Code) -> list[Step]:
         if len(runs) == 2 and runs[0][0] in old:
             kept, fresh = runs
             if factors := _repetition(fresh, sizes, batch):
-                repeats.append(Step("repeat_interleave", (*factors, len(opened))))
+                repeats.append(Step("repeat_interleave", factors, {"dim": len(opened)}))
             opened.append(kept)
             filled.append(group)
             stretched.append(-1)

@@ -34,6 +34,10 @@ class Sub(Arithmetic):
         return Saved()
 
     @staticmethod
+    def identity(attributes: ArithmeticAttributes, arguments: Types) -> bool:
+        return attributes.right == 0
+
+    @staticmethod
     def call(
         attributes: ArithmeticAttributes, types: Types, arguments: Codes, module: Code | None
     ) -> Code:

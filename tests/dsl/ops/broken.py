@@ -12,6 +12,7 @@ from linvit_dsl.graph.ir import Dim, Initializer, TensorType, Weight
 from linvit_dsl.graph.size import Size
 from linvit_dsl.ops.attributes import Attributes
 from linvit_dsl.ops.code import Code, call
+from linvit_dsl.ops.dropout import Dropout
 from linvit_dsl.ops.exp import Exp
 from linvit_dsl.ops.gelu import Gelu
 from linvit_dsl.ops.layernorm import LayerNorm
@@ -165,6 +166,14 @@ class Forgetful(Exp):
         return Saved(arguments=(0,))
 
 
+class Idle(Dropout):
+    """Thinks that a rare zero is none."""
+
+    @staticmethod
+    def identity(attributes: Any, arguments: Types) -> bool:
+        return attributes.p < 0.2
+
+
 BROKEN: tuple[tuple[type[Op], str], ...] = (
     (Longer, "shape"),
     (Biasless, "weights"),
@@ -177,4 +186,5 @@ BROKEN: tuple[tuple[type[Op], str], ...] = (
     (Careless, "start"),
     (OffCentre, "start"),
     (Forgetful, "saved"),
+    (Idle, "identity"),
 )

@@ -231,6 +231,14 @@ def expect_identity(numbers: Tensor) -> None:
     assert numbers.sum() == middle.numel()
 
 
+def check_identity(case: Case) -> None:
+    """What claims to change nothing changes nothing, in evaluation as in training."""
+    if case.op.identity(case.example.attributes, case.types):
+        arguments = case.arguments(NUM_IMAGES)
+        (result,) = as_tuple(case.module().train().double()(NUM_IMAGES, *arguments))
+        assert torch.equal(result, arguments[0])
+
+
 # What torch on a CPU does otherwise than where models are trained: by operator and note.
 NOT_SAVED_SO = {
     ("dropout", ""): "keeps its mask as floats",
@@ -279,5 +287,6 @@ CHECKS = {
     "meta": check_meta,
     "batch": check_batch,
     "start": check_start,
+    "identity": check_identity,
     "saved": check_saved,
 }
