@@ -56,6 +56,7 @@ class _Resolver:
         self.stored: dict[str, Span] = {}
 
     def block(self, block: ast.Block) -> None:
+        self.known |= block.lost
         for parameter in block.parameters:
             self.known |= set(_declared_axes(parameter.shape))
             self.known.add(parameter.name.name)

@@ -385,7 +385,8 @@ class Block(Syntax):
     """`block` or `model` with a body. `head` spans from the keyword to the result type.
 
     `broken` means that a part of it could not be parsed, and has been reported: its body holds the
-    statements that could, and where its head could not, the head is empty.
+    statements that could; where its head could not, everything but the name is empty. `lost` are
+    the names in what is missing, which may be bound there.
     """
 
     kind: Literal["block"] = "block"
@@ -399,6 +400,7 @@ class Block(Syntax):
     head: Span
     doc: str
     broken: bool = False
+    lost: frozenset[str] = frozenset()
 
 
 class Alias(Syntax):

@@ -52,7 +52,7 @@ class Recovery:
         self.diagnostics = list(diagnostics)
         self._scanned = tuple(diagnostics)
         self._lowering = Lowering(source)
-        self._lost = 0
+        self._lost: list[frozenset[str]] = []
         self._behind: Token | None = None
 
     @property
@@ -66,7 +66,7 @@ class Recovery:
         `behind` is the last token before it.
         """
         self._behind = behind
-        lost, found = self._lost, len(self.diagnostics)
+        lost, found = len(self._lost), len(self.diagnostics)
         saved = self._save(tokens, "item", None) if len(tokens) <= _TAKEN_APART else None
         if len(self.diagnostics) == found and not self.is_full:
             # Too large to take apart, or right in every part: then the whole explains itself.
@@ -74,8 +74,9 @@ class Recovery:
         if saved is None:
             return self.remains(tokens)
         if isinstance(saved, ast.Block):
-            broken = self._lost > lost
-            return saved.model_copy(update={"broken": broken, "doc": doc})
+            names: frozenset[str] = frozenset().union(*self._lost[lost:])
+            broken = len(self._lost) > lost
+            return saved.model_copy(update={"broken": broken, "lost": names, "doc": doc})
         return saved.model_copy(update={"doc": doc}) if isinstance(saved, ast.Alias) else saved
 
     def remains(self, tokens: Sequence[Token]) -> ast.Item | None:
@@ -126,12 +127,15 @@ class Recovery:
         if not parts.bodies:
             return self._node(tokens, start, after)
         if parts.unclosed is not None:
-            self._lost += 1
+            self._lose(())
             self.diagnostics.append(unclosed_brace(self.source, tokens, parts.unclosed))
         inside = _INSIDE.get(tokens[0].value, "stmt") if start == "item" else start
         saved = [self._pieces(body, inside, closer) for body, closer in parts.bodies]
         node = self._node(parts.skeleton, start, after)
-        return None if node is None else _fill(node, iter(saved))
+        if node is None:
+            self._lose(tokens)
+            return None
+        return _fill(node, iter(saved))
 
     def _pieces(
         self, tokens: Sequence[Token], start: Start, closer: Token | None
@@ -164,8 +168,11 @@ class Recovery:
                 if problem.repaired is None:
                     break
                 tokens = problem.repaired
-        self._lost += 1
+        self._lose(tokens)
         return None
+
+    def _lose(self, tokens: Sequence[Token]) -> None:
+        self._lost.append(frozenset(token.value for token in tokens if token.type == "NAME"))
 
     def _already_said(self, tokens: Sequence[Token]) -> bool:
         """Whether the scanner has reported a mistake inside of these tokens."""

@@ -56,6 +56,17 @@ _LOOKALIKES = {
     "\u03c2": "\u03c3",
 }
 _INVISIBLE = {"Cf", "Cc", "Cs", "Zl", "Zp"}
+_UNITS_ELSEWHERE = {
+    "k": "K",
+    "m": "M",
+    "b": "G",
+    "kb": "KiB",
+    "mb": "MiB",
+    "gb": "GiB",
+    **dict.fromkeys(("epoch", "epochs"), "ep"),
+    **dict.fromkeys(("iter", "iters", "step", "steps"), "it"),
+    **dict.fromkeys(("pixel", "pixels"), "px"),
+}
 _CONTROL_NAMES = {"\0": "NULL", "\b": "BACKSPACE", "\v": "LINE TABULATION", "\f": "FORM FEED"}
 
 _WORD = re.compile(r"\w+'*")
@@ -129,13 +140,15 @@ def stray(source: Source, position: int, end: int) -> Stray:
         span = Span(source, position, quoted.end())
         meant = f'"{quoted[1]}"'
         fix = Fix(span, meant, "write double quotes")
-        diagnostic = diagnose("E0105", span, text=quoted.group(), fixes=(fix,))
+        helps = (f"write `{meant}`",)
+        diagnostic = diagnose("E0105", span, text=quoted.group(), helps=helps, fixes=(fix,))
         return Stray((diagnostic,), position, quoted.end(), "STRING", meant)
     if not char.isascii():
         return _outside_of_ascii(source, position, end)
     span = Span(source, position, position + 1)
     helps = (_HINTS[char],) if char in _HINTS else ()
-    diagnostic = diagnose("E0100", span, character=char, helps=helps)
+    shown = "a backtick" if char == "`" else f"`{char}`"
+    diagnostic = diagnose("E0100", span, character=shown, helps=helps)
     return Stray((diagnostic,), position, position + 1)
 
 
@@ -154,7 +167,8 @@ def _broken_text(source: Source, position: int, end: int) -> Stray:
         if escape[1] not in '"\\nt':
             span = Span(source, escape.start(), escape.end())
             fix = Fix(span, f"\\{escape.group()}", "write a backslash")
-            found.append(diagnose("E0106", span, escape=escape.group(), fixes=(fix,)))
+            helps = ("a backslash itself is written `\\\\`",)
+            found.append(diagnose("E0106", span, escape=escape.group(), helps=helps, fixes=(fix,)))
     kept = re.sub(r'\\([^"\\nt])', r"\\\\\1", whole.group())
     return Stray(tuple(found), position, whole.end(), "STRING", kept)
 
@@ -165,7 +179,7 @@ def _broken_number(source: Source, position: int, end: int) -> Stray:
     stop = position + 1 if found is None else found.end()
     suffix = "" if found is None else found[1] or ""
     span = Span(source, position, stop)
-    unit = nearest(suffix, UNITS) if suffix else None
+    unit = _UNITS_ELSEWHERE.get(suffix.lower()) or (nearest(suffix, UNITS) if suffix else None)
     fixes: tuple[Fix, ...] = ()
     helps: tuple[str, ...] = (f"units are {' '.join(UNITS)}",)
     if unit is not None and unit != suffix:

@@ -38,6 +38,7 @@ def wrong_closer(failure: Failure) -> Problem | None:
         closer=token,
         opener=f"`{opener}`",
         secondary=(Label(failure.span(opener), "opened here"),),
+        helps=(f"write `{text}`",),
         fixes=(Fix(span, text, f"write `{text}`"),),
     )
     return Problem(diagnostic, tokens if failure.helped_by(tokens) else None)
