@@ -52,7 +52,11 @@ def launch_forward(
     scale = state_scale(k.shape[1])
     grid = (batch * num_heads, plan.num_column_blocks)
     with _on_device(q.device):
-        launch = _configured(plan, grid, q.device.index, _stream_handle(q))
+        if q.is_cuda:
+            stream = torch.cuda.current_stream(q.device).cuda_stream
+            launch = _configured(plan, grid, q.device.index, stream)
+        else:  # the simulator: its kernels remember the latest configuration only
+            launch = _compiled(plan, None)[grid, plan.num_threads]
         launch(
             *[_address(tensor) for tensor in (q, k, v, out, S, z)],
             *(num_queries, k.shape[1], num_heads),
@@ -82,9 +86,9 @@ def _compiled(plan: SimtPlan, device_index: int | None) -> Any:
 
 @functools.lru_cache(maxsize=256)
 def _configured(
-    plan: SimtPlan, grid: tuple[int, int], device_index: int | None, stream_handle: int | None
+    plan: SimtPlan, grid: tuple[int, int], device_index: int, stream_handle: int
 ) -> Callable[..., None]:
-    stream = 0 if stream_handle is None else cuda.external_stream(stream_handle)
+    stream = cuda.external_stream(stream_handle)
     with warnings.catch_warnings():
         # A small grid is the caller's batch size, not a mistake that a user could act on.
         warnings.filterwarnings("ignore", message="Grid size")
@@ -103,10 +107,6 @@ def _readable(x: Tensor) -> Tensor:
 
 def _on_device(device: torch.device) -> AbstractContextManager[object]:
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
-
-
-def _stream_handle(x: Tensor) -> int | None:
-    return torch.cuda.current_stream(x.device).cuda_stream if x.is_cuda else None
 
 
 def _address(x: Tensor) -> Any:
