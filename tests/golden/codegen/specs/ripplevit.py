@@ -2,7 +2,7 @@
 # RippleViT: 22,022,116 parameters, 1,014,130,176 multiply-adds at batch 1
 # language 1, kernels=auto
 # sources sha256:51a9520bffcaa253609155a52a4dfda3fcd0c8c37d318860e792db866c5d3116
-# body sha256:383980820cd0dede6e0c0af4f5b4c355718ef2696f110a41a96443fd6b561e77
+# body sha256:f48f3b02b4a1f9f1d8af5e230ee7f67e2504245c317364073908d7f57c26f8c4
 import torch
 import torch.nn.functional as F
 from linvit_runtime import init, kernels, trace
@@ -241,7 +241,7 @@ class RippleExpand(nn.Module):
     def forward(self, u: Tensor, p: Tensor) -> Tensor:
         # u = u |> expand["b d h w -> b d (h p) (w q)", p = stride[0], q = stride[1]]
         #     |> slice[2, 0, h] |> slice[3, 0, w]
-        u = u.repeat_interleave(2, 3)
+        u = u.repeat_interleave(2, dim=3)
         # return DepthWise[3, init = dirac](u)@filter + gamma * p
         return self.filter(u) + self.gamma * p
 
@@ -263,7 +263,7 @@ class RippleExpand2(nn.Module):
     def forward(self, u: Tensor, p: Tensor) -> Tensor:
         # u = u |> expand["b d h w -> b d (h p) (w q)", p = stride[0], q = stride[1]]
         #     |> slice[2, 0, h] |> slice[3, 0, w]
-        u = u.repeat_interleave(2, 2)
+        u = u.repeat_interleave(2, dim=2)
         # return DepthWise[3, init = dirac](u)@filter + gamma * p
         return self.filter(u) + self.gamma * p
 
