@@ -16,22 +16,27 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from linvit_runtime.train import Stopped, train
+from linvit_runtime.train import Run, Stopped, train
 from tests.runtime.train.small import recipe, small_run
 
 EPOCHS = 30
 
 
-def child(directory: Path, progress: int) -> int:
-    """Train; give the exit code that the command would give."""
+def long_run(directory: Path, output: TextIO) -> Run:
+    """A run that saves and reports every step."""
     settings = recipe(
         schedule={"epochs": EPOCHS, "warmup": "2it"}, eval_every="1it", save_every="1it"
     )
+    return small_run(directory, recipe=settings, output=output)
+
+
+def child(directory: Path, progress: int) -> int:
+    """Train; give the exit code that the command would give."""
     try:
         with os.fdopen(progress, "w", buffering=1) as output:
-            train(small_run(directory, recipe=settings, output=output))
+            train(long_run(directory, output))
     except Stopped as stopped:
         return stopped.exit_code
     return 0

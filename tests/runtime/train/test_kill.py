@@ -1,5 +1,6 @@
 """Real processes, really killed."""
 
+import io
 import json
 import os
 import random
@@ -11,10 +12,11 @@ from typing import Any
 
 import pytest
 
+from linvit_runtime.train import train
 from linvit_runtime.train.checkpoint import CheckpointStore
 from linvit_runtime.train.metrics import Record, read_metrics
 from linvit_runtime.train.run_folder import CHECKPOINTS, METRICS
-from tests.runtime.train.attempts import EPOCHS
+from tests.runtime.train.attempts import EPOCHS, long_run
 from tests.runtime.train.small import STEPS_PER_EPOCH
 
 ATTEMPTS = Path(__file__).with_name("attempts.py")
@@ -57,7 +59,7 @@ def kill_and_compare(tmp_path: Path, kills: int, seed: int) -> None:
     ]
     codes = run_attempts(tmp_path / "killed", [*plans, UNTIL_THE_END])
     assert codes == [-signal.SIGKILL] * kills + [0], f"seed {seed}"
-    assert run_attempts(tmp_path / "whole", [UNTIL_THE_END]) == [0]
+    train(long_run(tmp_path / "whole", io.StringIO()))
     assert final(tmp_path / "killed") == final(tmp_path / "whole"), f"seed {seed}"
     leftovers = [p.name for p in (tmp_path / "killed" / CHECKPOINTS).iterdir() if p.name[0] == "."]
     assert not leftovers
