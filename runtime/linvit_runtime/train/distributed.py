@@ -43,6 +43,8 @@ class Dist:
             raise SetupProblem("torch sees no CUDA device", "train with --device cpu")
         cuda = device != "cpu" and torch.cuda.is_available()
         local = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if cuda else None
+        if local:
+            torch.cuda.set_device(local)
         if world > 1:
             distributed.init_process_group("nccl" if cuda else "gloo", rank=rank, world_size=world)
         return cls(rank, world, local or torch.device("cpu"))
