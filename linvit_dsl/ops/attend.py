@@ -20,7 +20,7 @@ from linvit_dsl.ops.op import (
     Types,
     WeightTensors,
 )
-from linvit_dsl.ops.shapes import axis_index, clash, difference, plural
+from linvit_dsl.ops.shapes import axis_index, broadcast, clash, difference
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,14 +48,8 @@ class Attend(Op):
         for x in (q, k, v):
             axis_index("attend", -2, x)
         _expect_fit(q, k, v)
-        if len(arguments) == 4:
-            scores = TensorType((*q.dims[:-1], k.dims[-2]))
-            keep = arguments[3]
-            axes = clash(keep, scores)
-            if axes is not None or len(keep.dims) > len(scores.dims):
-                given = ((3, axes[0]),) if axes else ()
-                problem = f"the mask {keep} does not stretch to {scores}"
-                raise OpProblem("E0326", axes=given, q=q, k=k, v=v, difference=problem)
+        for keep in arguments[3:]:
+            _expect_mask(keep, q, k, v)
         return (TensorType((*q.dims[:-1], v.dims[-1]), q.dtype),)
 
     @staticmethod
@@ -128,17 +122,26 @@ def _expect_fit(q: TensorType, k: TensorType, v: TensorType) -> None:
         if (axis := difference(*lead)) is not None:
             _refuse(f"axis {axis} differs", ((0, axis), (index, axis)), slots)
     if q.sizes[last] != k.sizes[last]:
-        channels = f"a query has {plural_of(q, last)}, a key {k.sizes[last]}"
+        channels = f"a query has {q.sizes[last]} channels, a key {k.sizes[last]}"
         _refuse(channels, ((0, last), (1, last)), slots)
     if k.sizes[last - 1] != v.sizes[last - 1]:
         counts = f"there are {k.sizes[last - 1]} keys and {v.sizes[last - 1]} values"
         _refuse(counts, ((1, last - 1), (2, last - 1)), slots)
 
 
-def plural_of(x: TensorType, axis: int) -> str:
-    """`64 channels`."""
-    size = x.sizes[axis]
-    return plural(size, "channel") if isinstance(size, int) else f"{size} channels"
+def _expect_mask(keep: TensorType, q: TensorType, k: TensorType, v: TensorType) -> None:
+    """Demand that a mask has an entry, or one that stretches, for every score.
+
+    Raises:
+        OpProblem: E0326.
+    """
+    scores = TensorType((*q.dims[:-1], k.dims[-2]))
+    axes = clash(keep, scores)
+    if axes is None and broadcast(scores, keep) == scores.dims:
+        return
+    places = ((3, axes[0]),) if axes else ()
+    problem = f"the mask {keep} does not stretch to {scores}"
+    _refuse(problem, places, {"q": q, "k": k, "v": v})
 
 
 def _refuse(problem: str, axes: tuple[tuple[int, int], ...], slots: dict[str, Any]) -> NoReturn:

@@ -147,20 +147,16 @@ def solve(
     left = {name for group in before for name in group}
     right = {name for group in after for name in group}
     sizes = _given(pattern, axes, left | right)
-    for name in [*dict.fromkeys(n for group in after for n in group if n not in left)]:
+    for name in sorted(right - left):
         if not new:
-            help = "`expand` makes new axes"
-            raise OpProblem(
-                "E0343", help=help, pattern=text, name=name, problem="stands only on the right"
-            )
+            _alone(text, name, "stands only on the right", "`expand` makes new axes")
         if name not in sizes:
             help = f"give it: `{name} = ...`"
-            problem = "stands only on the right and has no size"
-            raise OpProblem("E0343", help=help, pattern=text, name=name, problem=problem)
-    if not only_left and (lost := [n for group in before for n in group if n not in right]):
-        help = "`reduce` takes axes away; an axis of size 1 is written `1`"
-        problem = "stands only on the left"
-        raise OpProblem("E0343", help=help, pattern=text, name=lost[0], problem=problem)
+            _alone(text, name, "stands only on the right and has no size", help)
+    for name in sorted(left - right):
+        if not only_left:
+            help = "`reduce` takes axes away; an axis of size 1 is written `1`"
+            _alone(text, name, "stands only on the left", help)
     for index, group in enumerate(before):
         _divide(pattern, group, sizes, x, index)
     whole = {group: x.dims[index] for index, group in enumerate(before) if group}
@@ -191,14 +187,17 @@ def _replace(side: tuple[Group, ...], rest: tuple[Group, ...]) -> tuple[Group, .
 
 
 def _given(pattern: Pattern, axes: Axes, names: set[str]) -> dict[str, Size]:
-    sizes: dict[str, Size] = {}
-    for name, size in axes:
+    """The sizes given by name, all of which the pattern has."""
+    for name, _ in axes:
         if name not in names:
-            help = "its axes are " + ", ".join(sorted(n for n in names if "." not in n))
-            problem = "does not occur"
-            raise OpProblem("E0343", help=help, pattern=pattern.text, name=name, problem=problem)
-        sizes[name] = size
-    return sizes
+            known = ", ".join(sorted(word for word in names if not word.startswith("...")))
+            _alone(pattern.text, name, "does not occur", f"its axes are {known}")
+    return dict(axes)
+
+
+def _alone(text: str, name: str, problem: str, help: str) -> NoReturn:
+    shown = "..." if name.startswith("...") else name
+    raise OpProblem("E0343", help=help, pattern=text, name=shown, problem=problem)
 
 
 def _divide(

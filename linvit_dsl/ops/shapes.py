@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from linvit_dsl.graph.ir import Dim, TensorType
-from linvit_dsl.graph.size import Size
 from linvit_dsl.ops.code import Key
 from linvit_dsl.ops.op import OpProblem
-
-
-def show(sizes: Sequence[Size | Dim]) -> str:
-    """`[B, 64, 384]`."""
-    return "[" + ", ".join(map(str, sizes)) + "]"
 
 
 def expect_rank(op: str, x: TensorType, rank: int, shape: str) -> None:
