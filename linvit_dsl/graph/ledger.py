@@ -15,10 +15,18 @@ Shape = tuple[int, ...]
 
 @dataclass(slots=True, eq=False)
 class Tensor:
-    """Memory that values share. `kept`: already paid for, or no activation at all."""
+    """Memory that values share.
+
+    Args:
+        size: In bytes.
+        kept: Whether it is already paid for, or no activation at all.
+        heads_last: Whether it lies in memory as [.., n, h, c] though its shape is [.., h, n, c], as
+            torch's fused attention leaves its result: merging the heads then moves nothing.
+    """
 
     size: int
     kept: bool = False
+    heads_last: bool = False
 
 
 @dataclass(slots=True)
@@ -45,6 +53,7 @@ class _Facts:
     """
 
     alias: bool
+    merges_heads: bool
     params: int
     macs: int
     outputs: tuple[Shape, ...]
@@ -97,10 +106,11 @@ class Ledger:
         if facts is None:
             facts = self.facts[node] = self._facts(node)
         arguments = [memory[value] for value in node.arguments]
-        if facts.alias:
+        if facts.alias or (facts.merges_heads and arguments[0].heads_last):
             results = [arguments[0]] * len(node.results)
         else:
-            results = [Tensor(size) for size in facts.result_bytes]
+            fused = node.op.family == "softmax_attention"
+            results = [Tensor(size, heads_last=fused) for size in facts.result_bytes]
         memory.update(zip(node.results, results, strict=True))
         activation = 0
         if keep:
@@ -152,7 +162,10 @@ class Ledger:
         saved = node.op.saved(node.attributes, arguments)
         outputs = tuple(self.shape(type_) for type_ in results)
         return _Facts(
-            alias=node.op.view or node.op.identity(node.attributes, arguments),
+            alias=node.op.view
+            or node.op.identity(node.attributes, arguments)
+            or (node.op.name == "rearrange" and not _joins_axes(node)),
+            merges_heads=node.op.name == "rearrange" and _merges_heads(arguments[0], results[0]),
             params=sum(weight.elements for weight in node.weights),
             macs=at_batch(node.op.macs(node.attributes, arguments, results), self.batch),
             outputs=outputs,
@@ -211,6 +224,19 @@ def _pay(tensors: Sequence[Tensor]) -> int:
             tensor.kept = True
             total += tensor.size
     return total
+
+
+def _joins_axes(node: Apply) -> bool:
+    """Whether a pattern joins axes: `-> b n (h c)`. Splitting and moving them moves no numbers."""
+    return "(" in str(dict(node.attributes)["pattern"]).partition("->")[2]
+
+
+def _merges_heads(before: TensorType, after: TensorType) -> bool:
+    """Whether the shapes are those of [.., h, n, c] -> [.., n, h * c]."""
+    if len(before.dims) < 3:
+        return False
+    *batch, heads, tokens, width = before.sizes
+    return after.sizes == (*batch, tokens, heads * width)
 
 
 def _bytes(shape: Shape, dtype: str) -> int:

@@ -1,0 +1,82 @@
+"""Activation memory against torch: the bytes that autograd really holds after a forward pass."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from linvit_codegen import generate, write
+from linvit_dsl.check import elaborate, find_spec, open_program
+from linvit_dsl.graph.cost import cost
+from linvit_dsl.graph.ir import Graph
+from linvit_dsl.graph.size import at_batch
+from linvit_dsl.ops import OPS
+from linvit_dsl.ops.op import Saved
+
+SMALL = {"depth": "2", "d": "48", "drop": "0"}
+# Without dropout: on a CPU torch keeps its masks as floats, on a GPU as booleans, which we count.
+MODELS = [
+    ("baseline", "BaselineViTDigits", {}),
+    ("linear", "LinearViTDigits", {}),
+    ("ripplevit", "RippleViTDigits", {}),
+    ("hydravit", "HydraViTDigits", {}),
+    ("vit_tiny_cifar10", "TinyViT", {}),
+    ("vit_tiny_cifar10", "TinyViTMerged", {}),
+    (
+        "ripplevit",
+        "RippleViT",
+        {"depth": "2", "drop": "0", "d": "48", "image": "20", "cls": "false"},
+    ),
+    ("hydravit", "HydraViT", {"depth": "1", "drop": "0", "d": "48", "branches": "1"}),
+]
+
+
+def elaborated(spec: str, model: str, overrides: dict[str, str]) -> Graph:
+    return elaborate(open_program(find_spec(spec)[0]), model, overrides).graph
+
+
+def bytes_held(graph: Graph, batch: int, folder: Path) -> int:
+    """Run the generated module in training mode; count each storage once, parameters not."""
+    import torch
+
+    path = folder / "generated.py"
+    generated = generate(graph)
+    write(generated, path)
+    spec = importlib.util.spec_from_file_location("generated", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    network = getattr(module, generated.name)().train()
+    weights = {tensor.untyped_storage().data_ptr() for tensor in network.state_dict().values()}
+    held: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.nbytes() and storage.data_ptr() not in weights:
+            held[storage.data_ptr()] = storage
+        return tensor
+
+    images = torch.zeros([at_batch(size, batch) for size in graph.inputs[0].type.sizes])
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        output = network(images)
+    assert output.requires_grad
+    return sum(storage.nbytes() for storage in held.values())
+
+
+@pytest.mark.parametrize(("spec", "model", "overrides"), MODELS)
+def test_every_byte_that_autograd_holds(
+    spec: str, model: str, overrides: dict[str, str], tmp_path: Path
+) -> None:
+    graph = elaborated(spec, model, overrides)
+    assert cost(graph, 2).activation_bytes == bytes_held(graph, 2, tmp_path)
+
+
+def test_control_an_operator_that_keeps_too_little(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = elaborated("linear", "LinearViTDigits", {})
+    monkeypatch.setattr(OPS["gelu"], "saved", staticmethod(lambda attributes, arguments: Saved()))
+    assert cost(graph, 2).activation_bytes < bytes_held(graph, 2, tmp_path)
