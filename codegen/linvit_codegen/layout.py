@@ -160,7 +160,8 @@ def _wants_parentheses(node: ast.expr, column: int) -> bool:
     if isinstance(node, ast.BinOp):
         if len(_operands(node)) > 2:
             return True
-        return not _ends_with_bracket(node)
+        starts_with_bracket = _bracket(node.left, _operator(node.op)[1])
+        return not starts_with_bracket and not _ends_with_bracket(node)
     if isinstance(node, ast.UnaryOp):
         return not _ends_with_bracket(node)
     return False
@@ -230,7 +231,8 @@ def _lay(node: ast.expr, indent: int, column: int, tail: int) -> str:
         case _Keyword(name=name, value=value):
             return f"{name}={_lay(value, indent, column + len(name) + 1, tail)}"
         case ast.UnaryOp(operand=operand):
-            return f"-{_lay(operand, indent, column + 1, tail)}"
+            lay = _parenthesised if isinstance(operand, ast.BinOp) else _lay
+            return f"-{lay(operand, indent, column + 1, tail)}"
         case ast.BinOp():
             return _lay_last(node, indent, column, tail)
         case _:
@@ -348,13 +350,11 @@ def _lay_last(node: ast.BinOp, indent: int, column: int, tail: int) -> str:
     sign, precedence = _operator(node.op)
     end = f" {sign} "
     left = _flat(node.left, precedence)
-    right = node.right
-    opening = len(_parenthesised(right, indent, 10**6, 0).split("\n")[0])
-    if not _bracket(right, precedence + 1):
-        opening = len(_lay(right, indent, 10**6, 0).split("\n")[0])
+    lay_right = _parenthesised if _bracket(node.right, precedence + 1) else _lay
+    # As if there were no room left on the line: what comes first on it nevertheless.
+    opening = len(lay_right(node.right, indent, 10**6, 0).split("\n")[0])
     if indent + column + len(left) + len(end) + opening > WIDTH:
-        left = _lay(node.left, indent, column, len(end) + opening)
+        lay_left = _parenthesised if _bracket(node.left, precedence) else _lay
+        left = lay_left(node.left, indent, column, len(end) + opening)
     start = len(left.split("\n")[-1]) + (column if "\n" not in left else -indent) + len(end)
-    if _bracket(right, precedence + 1):
-        return left + end + _parenthesised(right, indent, start, tail)
-    return left + end + _lay(right, indent, start, tail)
+    return left + end + lay_right(node.right, indent, start, tail)

@@ -88,9 +88,12 @@ def wrapped(text: str, width: int, first: str, later: str) -> list[str]:
     """
     whole = re.sub(r'"[^"]*"|\|> |[\d,]+ parameters', _glued, text)
     whole = re.sub(r"\[[^\[\]]{,30}\]", _glued, whole)
+    words: list[str] = []
+    for word in whole.split(" "):
+        words += [word] if len(later) + len(word) <= width else word.split(_GLUE)
     lines: list[str] = []
     line = first
-    for word in whole.split(" "):
+    for word in words:
         if len(line) + len(word) > width and line.strip("# "):
             lines.append(line.rstrip())
             line = later

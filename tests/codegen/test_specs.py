@@ -1,5 +1,6 @@
 """The shipped specs: reviewed as goldens, and executed against the references at small sizes."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 import pytest
@@ -41,7 +42,9 @@ def model(spec: str, name: str | None = None, statics: Statics | None = None) ->
 def test_the_code_of_a_shipped_spec_is_as_reviewed(spec: str, golden: Golden) -> None:
     found = model(spec)
     generated = generate(found.graph, sources=found.program.sources)
-    golden.check(f"codegen/specs/{spec}.py", generated.text)
+    # A comment in the standard library changes the hash of the sources, not the code.
+    text = re.sub(r"sources sha256:\w+", "sources sha256:...", generated.text)
+    golden.check(f"codegen/specs/{spec}.py", text)
 
 
 @pytest.mark.parametrize("kernels", ["auto", "reference"])
