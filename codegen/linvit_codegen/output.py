@@ -35,7 +35,8 @@ def write(generated: Generated, path: Path, force: bool = False) -> None:
     path = Path(path)
     if path.suffix != ".py":
         raise ValueError(f"{path} does not end in .py")
-    if path.exists() and not force and not is_untouched(path.read_text(encoding="utf-8")):
+    # Bytes that are no UTF-8 become marks that no generated file has.
+    if path.exists() and not force and not is_untouched(path.read_bytes().decode(errors="replace")):
         raise OverwriteRefused(
             f"{path} is not an unedited file of linvit's; choose another name or force it"
         )

@@ -45,6 +45,14 @@ def test_anything_else_is_kept(tmp_path: Path, edit: Callable[[str], str]) -> No
     assert is_untouched(path.read_text())
 
 
+def test_a_file_that_is_no_text_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "model.py"
+    path.write_bytes(b"\xff\x00\r\n")
+    with pytest.raises(OverwriteRefused):
+        write(generate(bank()), path)
+    assert path.read_bytes() == b"\xff\x00\r\n"
+
+
 def test_a_failed_write_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
