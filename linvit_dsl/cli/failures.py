@@ -65,7 +65,7 @@ def writing(path: Path) -> Generator[None, None, None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise WriteProblem(f"cannot write {error.filename or path}: {reason}") from error
+        raise WriteProblem(f"cannot write {path}: {reason}") from error
 
 
 def _report_bug(error: BaseException, *, debug: bool) -> int:

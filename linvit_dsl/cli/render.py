@@ -17,8 +17,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         type=Path,
         required=True,
-        help="where to draw; its ending chooses the format: .svg, .png or .dot",
+        help="where to draw; its ending chooses the format: .svg .png .pdf .dot .mmd .txt",
     )
+    parser.add_argument(
+        "--detail",
+        metavar="N|all",
+        type=_levels,
+        default=2,
+        help="levels of blocks to open (default: 2)",
+    )
+    parser.add_argument("--costs", action="store_true", help="write the costs into the boxes")
+    parser.add_argument("--dark", action="store_true", help="light lines on dark ground")
     parser.set_defaults(handler=run)
 
 
@@ -27,7 +36,16 @@ def run(options: argparse.Namespace) -> int:
     from linvit_runtime.draw import render
 
     model = load_model(options.spec, settings(options.set))
+    theme = "dark" if options.dark else "light"
     with writing(options.o):
-        render(model.graph, options.o)
+        render(model.graph, options.o, detail=options.detail, costs=options.costs, theme=theme)
     print(f"wrote {options.o}")
     return 0
+
+
+def _levels(text: str) -> int | None:
+    if text == "all":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"`{text}` is neither a number of levels nor `all`")
+    return int(text)

@@ -109,6 +109,13 @@ def test_2_when_the_command_makes_no_sense(
     assert screen.out == ""
 
 
+def test_2_when_graphviz_is_missing(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert screen.run("render", "right.vit", "-o", "m.svg") == 2
+    assert "Graphviz" in screen.err
+    assert "help: apt install graphviz" in screen.err
+
+
 def test_a_problem_with_data_says_what_to_do(
     screen: Screen, monkeypatch: pytest.MonkeyPatch
 ) -> None:

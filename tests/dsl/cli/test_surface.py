@@ -14,7 +14,7 @@ OPTIONS = {
     "explain": {"CODE", "--help", "--format"},
     "cost": {"SPEC[:MODEL]", "--help", "--set", "--batch", "--depth", "--format"},
     "compile": {"SPEC[:MODEL]", "--help", "--set", "-o", "--force", "--stdout"},
-    "render": {"SPEC[:MODEL]", "--help", "--set", "-o"},
+    "render": {"SPEC[:MODEL]", "--help", "--set", "-o", "--detail", "--costs", "--dark"},
     "train": {
         "SPEC[:MODEL]",
         "--help",

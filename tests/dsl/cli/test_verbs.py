@@ -153,6 +153,21 @@ def test_render_writes_the_format_of_the_ending(capsys: pytest.CaptureFixture[st
     assert ".gif" in capsys.readouterr().err
 
 
+def test_a_drawing_opens_as_many_levels_as_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    lengths: list[int] = []
+    for detail in ("1", "2", "all"):
+        assert main(["render", "ripplevit", "-o", "m.dot", "--detail", detail]) == 0
+        lengths.append(len(Path("m.dot").read_text()))
+    assert lengths[0] < lengths[1] < lengths[2]
+    assert main(["render", "ripplevit", "-o", "n.dot"]) == 0
+    assert len(Path("n.dot").read_text()) == lengths[1]
+    assert main(["render", "ripplevit", "-o", "n.dot", "--dark", "--costs"]) == 0
+    assert len(Path("n.dot").read_text()) > lengths[1]
+    capsys.readouterr()
+    assert main(["render", "ripplevit", "-o", "n.dot", "--detail", "some"]) == 2
+    assert "neither a number of levels nor `all`" in capsys.readouterr().err
+
+
 def test_training_goes_on_where_it_stopped_and_is_measured(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
