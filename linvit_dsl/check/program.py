@@ -7,6 +7,7 @@ Non-goals: shapes and sizes, which elaboration checks.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from linvit_dsl.check.files import STANDARD_LIBRARY, module_path, project_root, specs_root
@@ -15,7 +16,7 @@ from linvit_dsl.check.values import BlockValue, ModuleValue, Static
 from linvit_dsl.errors import Diagnostic, Fix, Source, SpecError, diagnose
 from linvit_dsl.errors.suggest import nearest
 from linvit_dsl.graph import limits
-from linvit_dsl.syntax import ast, parse, read_source
+from linvit_dsl.syntax import ParseResult, ast, parse, read_source
 
 
 @dataclass(eq=False)
@@ -103,7 +104,10 @@ class _Reader:
     def read(self, path: Path, name: str, module_name: str, depth: int) -> Module:
         source = read_source(path, name=name, module=module_name)
         self._bytes += len(source.text)
-        result = parse(source)
+        if path.parent == STANDARD_LIBRARY:
+            source, result = _parsed_once(path, name, module_name, source.text)
+        else:
+            result = parse(source)
         self.diagnostics += result.diagnostics
         module = Module(source, path, result.file, depth=depth)
         self.modules[path.resolve()] = module
@@ -175,6 +179,13 @@ class _Reader:
             raise SpecError(diagnose("E0208", item.span, path=name, why=why))
         display = display_name(path) if item.path is None else _relative(path, self.root)
         return self.read(path, display, name, module.depth + 1)
+
+
+@lru_cache(maxsize=64)
+def _parsed_once(path: Path, name: str, module: str, text: str) -> tuple[Source, ParseResult]:
+    """A file of the standard library, which most specs share. Parsed texts are immutable."""
+    source = Source(name, text, module)
+    return source, parse(source)
 
 
 def _relative(path: Path, root: Path) -> str:
