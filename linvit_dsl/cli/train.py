@@ -142,10 +142,8 @@ def _interface(graph: Graph) -> tuple[tuple[int, int, int] | None, int | None]:
 
 
 def _report(result: Result) -> None:
-    best, last = result.best, result.last
-    if best and last:
-        print(
-            f"test top-1 {100 * last.top1:.2f} %, loss {last.loss:.4f} after step {result.step:,}"
-        )
-        print(f"best top-1 {100 * best.top1:.2f} % after step {result.best_step:,}")
-    print(f"{'finished' if result.finished else 'stopped'} in {result.seconds:.1f} s")
+    if result.last and result.best:
+        print(f"test top-1 {100 * result.last.top1:.2f} %, loss {result.last.loss:.4f}")
+        print(f"best top-1 {100 * result.best.top1:.2f} % after step {result.best_step:,}")
+    end = "finished" if result.finished else "stopped, resumable,"
+    print(f"{end} after step {result.step:,}; this took {result.seconds:.1f} s")
