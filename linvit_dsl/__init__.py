@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from linvit_dsl.version import __version__
+
 if TYPE_CHECKING:
     from linvit_dsl.api import Spec, SpecNotFound, check, load
     from linvit_dsl.errors import LinvitError, SpecError
 
-__version__ = "0.1.0"
 __all__ = ["LinvitError", "Spec", "SpecError", "SpecNotFound", "__version__", "check", "load"]
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 from linvit_dsl.graph.ir import Graph
@@ -28,7 +31,7 @@ class DrawProblem(RunProblem):
 
 
 class MissingTool(DrawProblem):
-    """Graphviz is not installed.
+    """Graphviz is not installed, neither as a program nor in the wheel of `pygraphviz`.
 
     Attributes:
         written: The `.dot` file that was written instead; None when only checked.
@@ -39,7 +42,7 @@ class MissingTool(DrawProblem):
         instead = f" Wrote {written} instead." if written else ""
         super().__init__(
             f"{path.suffix[1:]} pictures need Graphviz, and there is no `dot` on PATH.{instead}",
-            f"{INSTALL}; {', '.join(TEXT_FORMATS)} need nothing",
+            f"{INSTALL}, or pip install 'linvit[graphviz]'; {', '.join(TEXT_FORMATS)} need nothing",
         )
 
 
@@ -56,7 +59,7 @@ def check_output(path: Path) -> None:
         raise DrawProblem(
             f"{path} has {ending}, which is no format of a picture", f"use {', '.join(FORMATS)}"
         )
-    if suffix in GRAPHVIZ_FORMATS and shutil.which("dot") is None:
+    if suffix in GRAPHVIZ_FORMATS and shutil.which("dot") is None and not _in_wheel():
         raise MissingTool(path)
 
 
@@ -113,7 +116,13 @@ def _content(drawn: Picture, path: Path, theme: str) -> bytes:
     return _graphviz(to_dot(drawn, theme=theme, dpi=PNG_DPI if suffix == ".png" else None), suffix)
 
 
+def _in_wheel() -> bool:
+    return find_spec("pygraphviz") is not None
+
+
 def _graphviz(text: str, suffix: str) -> bytes:
+    if shutil.which("dot") is None:
+        return _pygraphviz(text, suffix)
     import graphviz
 
     try:
@@ -124,3 +133,29 @@ def _graphviz(text: str, suffix: str) -> bytes:
             f"Graphviz could not make a {suffix[1:]}: {said[0] if said else 'it said nothing'}",
             "write a .dot file instead and try `dot` on it by hand",
         ) from error
+
+
+# What the child process runs: Graphviz as a library writes its complaints to the real stderr.
+_CHILD = """
+import sys, pygraphviz
+graph = pygraphviz.AGraph(sys.stdin.read())
+sys.stdout.buffer.write(graph.draw(format=sys.argv[1], prog="dot"))
+"""
+
+
+def _pygraphviz(text: str, suffix: str) -> bytes:
+    """Graphviz from the wheel of `pygraphviz`, in its own process: a crash in it is not ours."""
+    done = subprocess.run(
+        [sys.executable, "-c", _CHILD, suffix[1:]],
+        input=text.encode(),
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        check=False,
+    )
+    if done.returncode or not done.stdout:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise DrawProblem(
+            f"Graphviz could not make a {suffix[1:]}: {said[-1] if said else 'it said nothing'}",
+            "write a .dot file instead and try `dot` on it by hand",
+        )
+    return done.stdout

@@ -111,6 +111,7 @@ def test_2_when_the_command_makes_no_sense(
 
 def test_2_when_graphviz_is_missing(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr("linvit_runtime.draw.output.find_spec", lambda name: None)
     assert screen.run("render", "right.vit", "-o", "m.svg") == 2
     assert "Graphviz" in screen.err
     assert "help: apt install graphviz" in screen.err

@@ -153,11 +153,18 @@ def test_render_without_any_program(
     assert path.read_text(encoding="utf-8")
 
 
+@pytest.fixture
+def no_graphviz(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with neither `dot` nor the wheel that carries Graphviz."""
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr("linvit_runtime.draw.output.find_spec", lambda name: None)
+
+
 @pytest.mark.parametrize("ending", [".svg", ".png", ".pdf", ".SVG"])
+@pytest.mark.usefixtures("no_graphviz")
 def test_without_graphviz_the_dot_file_is_written_and_the_remedy_told(
-    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ending: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingTool) as caught:
         render(model(2), tmp_path / f"toy{ending}")
     problem = caught.value
@@ -170,14 +177,23 @@ def test_without_graphviz_the_dot_file_is_written_and_the_remedy_told(
     assert "winget install" in problem.hint
 
 
-def test_the_missing_program_is_found_out_before_any_work(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", "")
+@pytest.mark.usefixtures("no_graphviz")
+def test_the_missing_program_is_found_out_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(MissingTool, match="no `dot` on PATH"):
         check_output(tmp_path / "toy.svg")
     assert not list(tmp_path.iterdir())
     check_output(tmp_path / "toy.dot")
+
+
+@pytest.mark.parametrize(
+    ("ending", "magic"), [(".svg", b"<?xml"), (".png", b"\x89PNG"), (".pdf", b"%PDF")]
+)
+def test_the_wheel_draws_without_the_program(
+    ending: str, magic: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pygraphviz", reason="needs the extra `graphviz`")
+    monkeypatch.setenv("PATH", "")
+    assert render(model(2), tmp_path / f"toy{ending}").read_bytes().startswith(magic)
 
 
 @pytest.mark.parametrize("name", ["toy.gif", "toy", "toy.svgz"])
