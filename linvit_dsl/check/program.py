@@ -12,7 +12,7 @@ from pathlib import Path
 
 from linvit_dsl.check.files import STANDARD_LIBRARY, module_path, project_root, specs_root
 from linvit_dsl.check.names import resolve_names
-from linvit_dsl.check.values import BlockValue, ModuleValue, Static
+from linvit_dsl.check.values import UNKNOWN, BlockValue, ModuleValue, Static, Unknown
 from linvit_dsl.errors import Diagnostic, Fix, Source, SpecError, diagnose
 from linvit_dsl.errors.suggest import nearest
 from linvit_dsl.graph import limits
@@ -26,7 +26,7 @@ class Module:
     source: Source
     path: Path
     file: ast.File
-    names: dict[str, Static] = field(default_factory=dict)
+    names: dict[str, Static | Unknown] = field(default_factory=dict)
     constants: dict[str, ast.Constant] = field(default_factory=dict)
     depth: int = 0
 
@@ -117,6 +117,8 @@ class _Reader:
                 self._declare(item, module)
             except SpecError as error:
                 self.diagnostics += error.diagnostics
+                if isinstance(item, ast.Import):
+                    _lose(item, module)
         self._open.pop()
         return module
 
@@ -132,7 +134,7 @@ class _Reader:
             case _:
                 pass
 
-    def _bind(self, module: Module, name: ast.Identifier, value: Static | None) -> None:
+    def _bind(self, module: Module, name: ast.Identifier, value: Static | Unknown | None) -> None:
         if name.name in module.names or name.name in module.constants:
             raise SpecError(diagnose("E0210", name.span, name=name.name))
         if value is not None:
@@ -186,6 +188,15 @@ def _parsed_once(path: Path, name: str, module: str, text: str) -> tuple[Source,
     """A file of the standard library, which most specs share. Parsed texts are immutable."""
     source = Source(name, text, module)
     return source, parse(source)
+
+
+def _lose(item: ast.Import, module: Module) -> None:
+    """What a failed import would have bound stays silent: the import was reported."""
+    names = [name.name for name in item.names]
+    if not names:
+        names = [item.alias.name if item.alias else item.module[-1]]
+    for name in names:
+        module.names.setdefault(name, UNKNOWN)
 
 
 def _relative(path: Path, root: Path) -> str:

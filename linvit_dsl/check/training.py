@@ -175,7 +175,10 @@ class _Reader:
                 helps = (f"did you mean `{near}`?",) if near else ()
                 raise SpecError(diagnose("E0603", current.span, helps=helps, name=current.name))
             if item in line:
-                raise SpecError(diagnose("E0606", current.span, name=current.name))
+                # Whichever recipe of the circle was asked for, the finding is the same one.
+                circle = line[: line.index(item) + 1]
+                first = min(circle, key=lambda recipe: recipe.span.start).name
+                raise SpecError(diagnose("E0606", first.span, name=first.name))
             line.insert(0, item)
             current = item.base
         return line
