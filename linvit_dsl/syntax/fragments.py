@@ -34,6 +34,9 @@ def parse_expression(source: Source, start: int = 0, end: int | None = None) -> 
     if deep is not None:
         raise SpecError(diagnose("E0709", span_of(source, deep), limit=limits.NESTING))
     tokens = layout(scanned.tokens)
+    if not tokens:
+        span = Span(source, start, len(source.text) if end is None else end)
+        raise SpecError(diagnose("E0101", span, expected="an expression", found="nothing"))
     try:
         return Expressions(source).expression(parse_tokens(tokens, "expr"))
     except UnexpectedToken as error:

@@ -159,24 +159,24 @@ def _ends(
         return True
     goes_on = _last(piece).type in UNFINISHED | {"LPAR", "LSQB"}
     if not brackets:
-        return _assigns(rest)
+        return _binds(rest)
     if rest[0].type in CLOSERS:
         return False
     # `name = value` on a line of its own may be an argument; not where the bracket is never closed,
     # and the line stands no further right than the statement.
     outdented = _column(text, rest[0]) <= _column(text, piece[0])
     forgotten = outdented and any(bracket is held for bracket in brackets for held in lost)
-    return (not goes_on or forgotten) and (_assigns(rest) or (forgotten and not goes_on))
+    return (not goes_on or forgotten) and (_binds(rest) or (forgotten and not goes_on))
 
 
-def _assigns(tokens: Sequence[Token]) -> bool:
-    """Whether tokens begin with `name =`, `name +=` or `(a, b) =`."""
+def _binds(tokens: Sequence[Token]) -> bool:
+    """Whether tokens begin with `name =`, `name +=`, `name {` or `(a, b) =`."""
     kinds = [token.type for token in tokens]
     if kinds[0] == "LPAR" and "RPAR" in kinds:
         closer = kinds.index("RPAR")
         names = kinds[1:closer]
         return set(names) <= {"NAME", "COMMA"} and kinds[closer + 1 : closer + 2] == ["EQUAL"]
-    return kinds[0] == "NAME" and kinds[1:2] in (["EQUAL"], ["_ADD_TO"])
+    return kinds[0] == "NAME" and kinds[1:2] in (["EQUAL"], ["_ADD_TO"], ["LBRACE"])
 
 
 def _column(text: str, token: Token) -> int:

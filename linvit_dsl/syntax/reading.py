@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import ceil
 from os import SEEK_END
 from pathlib import Path
 
@@ -43,5 +44,6 @@ def read_source(path: Path, *, name: str | None = None, module: str | None = Non
 
 def too_large(source: Source, size: int) -> Diagnostic:
     """What to say about a text of `size` bytes."""
-    value, limit = f"{size / 1024:,.1f} KiB", f"{limits.FILE_BYTES // 1024} KiB"
+    # Rounded up, so that a file one byte too large does not seem to have the size of the limit.
+    value, limit = f"{ceil(size / 102.4) / 10:,} KiB", f"{limits.FILE_BYTES // 1024} KiB"
     return diagnose("E0702", Span(source, 0, 0), path=source.name, value=value, limit=limit)

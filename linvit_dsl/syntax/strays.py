@@ -219,7 +219,8 @@ def _outside_of_ascii(source: Source, position: int, end: int) -> Stray:
         word = _WORD.match(text, start, end)
         stop = position + 1 if word is None else word.end()
         spelt = "".join(_lookalike(letter) or letter for letter in text[start:stop])
-        return Stray(found, start, stop, fixed_texts().get(spelt, "NAME"), spelt)
+        kind = "NUMBER" if spelt.isdecimal() else fixed_texts().get(spelt, "NAME")
+        return Stray(found, start, stop, kind, spelt)
     kind = fixed_texts().get(meant or "", "")
     return Stray(found, position, position + 1, kind, meant or "")
 
@@ -228,5 +229,6 @@ def _lookalike(char: str) -> str | None:
     """The character, or few, of the alphabet that one outside of it looks like."""
     if char.isascii():
         return None
-    folded = unicodedata.normalize("NFKC", char)
+    digit = unicodedata.digit(char, None)
+    folded = unicodedata.normalize("NFKC", char) if digit is None else str(digit)
     return _LOOKALIKES.get(char) or (folded if folded != char else None)

@@ -45,9 +45,9 @@ def wrong_closer(failure: Failure) -> Problem | None:
 
 
 def unclosed(failure: Failure) -> Problem | None:
-    """The piece ends, or a brace follows, inside a bracket."""
+    """The piece ends, or a brace or an arrow follows, inside a bracket."""
     token = failure.found
-    ends = token is None or token.type in {"LBRACE", "RBRACE", "_NL"}
+    ends = token is None or token.type in {"LBRACE", "RBRACE", "_ARROW", "_NL"}
     if not ends or not failure.brackets:
         return None
     opener = failure.tokens[failure.brackets[-1]]
