@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from linvit_dsl.errors import Label, Span, SpecError, diagnose
+from linvit_dsl.graph import limits
 from linvit_dsl.graph.ir import (
     Apply,
     Call,
@@ -34,6 +35,7 @@ class GraphBuilder:
     def __init__(self, span: Span) -> None:
         self.statement = span
         self._nodes: list[Node] = []
+        self._count = 0
         self._depth = 0
         self._shared = False
         self._slots: dict[str, tuple[Span, int]] = {}
@@ -86,8 +88,7 @@ class GraphBuilder:
         """
         types = types or op.types(attributes, tuple(value.type for value in arguments))
         results = _values(types, span, names)
-        node = Apply(op, attributes, arguments, results, slot, span, self.statement)
-        self._nodes.append(node)
+        self._add(Apply(op, attributes, arguments, results, slot, span, self.statement))
         return results
 
     def call(
@@ -101,7 +102,7 @@ class GraphBuilder:
     ) -> tuple[Value, ...]:
         """Call a specialised block and return its results, lists flattened."""
         results = _values(tuple(value.type for value in graph.outputs), span, names)
-        self._nodes.append(Call(graph, arguments, results, slot, span, self.statement))
+        self._add(Call(graph, arguments, results, slot, span, self.statement))
         return results
 
     def store(
@@ -111,8 +112,20 @@ class GraphBuilder:
         slot = self.slot(name, span, labelled=True)
         weight = Weight(name, tuple(at_batch(size, 1) for size in type_.sizes), initializer)
         value = Value(type_, span, name)
-        self._nodes.append(Store(slot, trained, weight, value, span, self.statement))
+        self._add(Store(slot, trained, weight, value, span, self.statement))
         return value
+
+    def _add(self, node: Apply | Call | Store) -> None:
+        """Append a node, before loops in loops have occupied the machine.
+
+        Raises:
+            SpecError: E0706, there are too many of them.
+        """
+        self._count += 1
+        if self._count > limits.NODES:
+            limit = f"{limits.NODES:,}"
+            raise SpecError(diagnose("E0706", node.span, value=f"more than {limit}", limit=limit))
+        self._nodes.append(node)
 
     @contextmanager
     def unrolled(self) -> Generator[None]:

@@ -20,6 +20,7 @@ from linvit_dsl.check.body import Body
 from linvit_dsl.check.builder import GraphBuilder
 from linvit_dsl.check.expressions import Expressions, Poisoned
 from linvit_dsl.check.operators import shared_slot
+from linvit_dsl.check.parameters import count_parameters
 from linvit_dsl.check.program import Module, Program
 from linvit_dsl.check.provenance import CausedError, Frame, named, path
 from linvit_dsl.check.shapes import ShapeMatch, declared_type
@@ -337,6 +338,9 @@ class Elaborator:
             if block.declaration is declaration:
                 self.frames = []
             graph = self._specialise(block, inputs, spans, declaration.name.span).graph
+            if (owned := count_parameters(graph)) > limits.PARAMETERS:
+                value, limit = f"{owned:,}", f"{limits.PARAMETERS:,}"
+                raise SpecError(diagnose("E0705", declaration.name.span, value=value, limit=limit))
             del scope
         except SpecError as error:
             self.reject(error)
