@@ -1,6 +1,6 @@
 """From text to an AST: `parse` for files, `parse_expression` for a value on its own."""
 
-from linvit_dsl.syntax.fragments import holes, parse_expression, parse_literal
+from linvit_dsl.syntax.fragments import holes, parse_expression
 from linvit_dsl.syntax.frontend import ParseResult, parse
 from linvit_dsl.syntax.reading import read_source
 
@@ -9,6 +9,5 @@ __all__ = [
     "holes",
     "parse",
     "parse_expression",
-    "parse_literal",
     "read_source",
 ]

@@ -43,15 +43,6 @@ def parse_expression(source: Source, start: int = 0, end: int | None = None) -> 
         raise SpecError(explain(Failure.of(source, tokens, "expr", error)).diagnostic) from None
 
 
-def parse_literal(source: Source, start: int = 0) -> ast.Expression:
-    """The value behind `start` in a `--set name=value` of the command line.
-
-    Raises:
-        SpecError: It is no expression.
-    """
-    return parse_expression(source, start)
-
-
 def holes(text: ast.Text) -> tuple[str | ast.Expression, ...]:
     """A message as literal parts and expressions, in order; `{{` and `}}` are braces themselves.
 

@@ -67,7 +67,14 @@ _UNITS_ELSEWHERE = {
     **dict.fromkeys(("iter", "iters", "step", "steps"), "it"),
     **dict.fromkeys(("pixel", "pixels"), "px"),
 }
-_CONTROL_NAMES = {"\0": "NULL", "\b": "BACKSPACE", "\v": "LINE TABULATION", "\f": "FORM FEED"}
+# Unicode leaves the control characters without names.
+_CONTROL_NAMES = {
+    "\0": "NULL",
+    "\b": "BACKSPACE",
+    "\v": "LINE TABULATION",
+    "\f": "FORM FEED",
+    "\r": "CARRIAGE RETURN",
+}
 
 _WORD = re.compile(r"\w+'*")
 _SINGLE_QUOTED = re.compile(r"'([^'\"\n\\]*)'")
@@ -113,7 +120,7 @@ def invisible_characters(source: Source, start: int, end: int) -> list[Diagnosti
 def character_name(char: str) -> str:
     """`U+202E RIGHT-TO-LEFT OVERRIDE`."""
     name = unicodedata.name(char, _CONTROL_NAMES.get(char, "a control character"))
-    return f"U+{ord(char):04X} {'CARRIAGE RETURN' if char == chr(13) else name}"
+    return f"U+{ord(char):04X} {name}"
 
 
 def foreign_operator(source: Source, start: int, end: int) -> Stray:

@@ -47,14 +47,13 @@ def names_without_brackets(failure: Failure) -> Problem | None:
     while end + 1 < len(failure.tokens) and failure.tokens[end].type == "COMMA":
         end += 2
     start = failure.index - 1
-    tokens = [
-        *failure.with_tokens(end, 0, ("RPAR", ")"))[: end + 1],
-        *failure.tokens[end:],
-    ]
-    tokens = [*failure.with_tokens(start, 0, ("LPAR", "("))[: start + 1], *tokens[start:]]
+    opener = failure.with_tokens(start, 0, ("LPAR", "("))[start]
+    closer = failure.with_tokens(end, 0, ("RPAR", ")"))[end]
+    names = failure.tokens[start:end]
+    tokens = [*failure.tokens[:start], opener, *names, closer, *failure.tokens[end:]]
     if not failure.helped_by(tokens):
         return None
-    span = failure.span(failure.tokens[start]).to(failure.span(failure.tokens[end - 1]))
+    span = failure.span(names[0]).to(failure.span(names[-1]))
     fix = Fix(span, f"({span.text})", "add parentheses")
     help_ = f"several names stand in parentheses: `({span.text})`"
     return unexpected(failure, help_, fix=fix, repaired=tokens)

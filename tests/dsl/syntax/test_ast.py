@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from linvit_dsl.errors import Source, SpecError
-from linvit_dsl.syntax import ast, holes, parse_expression, parse_literal
+from linvit_dsl.syntax import ast, holes, parse_expression
 from tests.dsl.syntax.texts import in_block, parsed, sketch
 
 
@@ -241,7 +241,7 @@ def test_broken_holes_are_refused(text: str, code: str) -> None:
 
 def test_a_value_of_the_command_line() -> None:
     source = Source("--set", "heads = 2 * 3")
-    value = parse_literal(source, 8)
+    value = parse_expression(source, 8)
     assert sketch(value) == "(* 2 3)"
     assert value.span.text == "2 * 3"
 

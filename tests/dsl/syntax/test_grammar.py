@@ -1,6 +1,8 @@
 """The grammar: free of conflicts, in step with its tables, and scanned as lark would scan it."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -119,6 +121,21 @@ def test_a_file_is_the_sum_of_its_declarations(path: Path) -> None:
     result = parse(source)
     assert result.diagnostics == ()
     assert [plain(item) for item in result.file.items] == [plain(item) for item in whole]
+
+
+def test_parsing_imports_nothing_heavy() -> None:
+    """`linvit check` starts in a fraction of the time that any of these takes to import."""
+    heavy = ("torch", "numba", "numpy", "networkx", "sympy", "graphviz")
+    program = (
+        "import sys; from linvit_dsl.errors import Source; from linvit_dsl.syntax import parse; "
+        "parse(Source('a', 'const a = 1')); print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    loaded = done.stdout.split()
+    assert "lark" in loaded
+    assert not set(heavy) & set(loaded)
 
 
 def test_every_word_and_sign_of_the_grammar_stands_in_the_corpus() -> None:
