@@ -77,16 +77,18 @@ def bind_block(
                 "E0311", expression.span, name=target.name, expected=len(own), given=len(positional)
             )
         )
-    statics = dict(target.statics)
+    statics, places = dict(target.statics), dict(target.places)
     for name, (value, place) in zip(free, positional, strict=False):
         how = f"from {quote(expression.span.text)}"
         statics[name] = given(_static(value, place), name, how, place)
+        places[name] = place
     legal = accepts(target)
     for name, (value, place) in named_.items():
         if name not in legal:
             raise _unknown(target.name, name, legal, place)
         statics[name] = given(_static(value, place), name, f"from {quote(place.text)}", place)
-    return replace(target, statics=statics)
+        places[name] = place
+    return replace(target, statics=statics, places=places)
 
 
 def offer(
@@ -151,6 +153,7 @@ def bind_statics(
     for parameter in parameters:
         name = parameter.name.name
         inferred = scope.names.get(name)
+        where = block.places.get(name, place)
         if name in statics:
             value = statics[name]
         elif isinstance(inferred, Number):
@@ -162,18 +165,21 @@ def bind_statics(
             raise SpecError(
                 diagnose(
                     "E0313",
-                    place,
-                    secondary=(Label(parameter.span, "declared here"),),
+                    block.place or place,
+                    secondary=(
+                        Label(parameter.span, "declared here"),
+                        *((Label(place, "applied here"),) if block.place else ()),
+                    ),
                     notes=(offers,) if block.offered else (),
                     helps=(f"give it: `{block.name}[{name} = ...]`",),
                     name=name,
                     block=block.name,
                 )
             )
-        value = of_kind(parameter, value, place)
+        value = of_kind(parameter, value, where)
         if isinstance(inferred, Number) and key_of(inferred) != key_of(value):
             second = show(value)
-            raise SpecError(diagnose("E0303", place, name=name, first=inferred, second=second))
+            raise SpecError(diagnose("E0303", where, name=name, first=inferred, second=second))
         scope.names[name] = value
 
 

@@ -171,18 +171,20 @@ class Body:
         self.scope.names[name.name] = replace(number, origin=origin)
 
     def _require(self, statement: ast.Require) -> None:
-        if self.scope.truth(statement.condition):
+        # After an error a preference says nothing: the values in it may be left over.
+        if self.scope.truth(statement.condition) or (statement.warning and self.failed):
             return
         condition = statement.condition
         message = f"`{condition.span.text}` does not hold"
+        origins: list[Origin] = []
         if statement.message is not None:
-            message = self._message(statement.message)
-        labels, origins = self._sides(condition)
+            message, origins = self._message(statement.message)
+        labels, sides = self._sides(condition)
         found = diagnose(
             "W0300" if statement.warning else "E0300",
             condition.span,
             secondary=labels,
-            notes=chain(origins),
+            notes=chain(origins + sides),
             message=message,
         )
         if statement.warning:
@@ -190,12 +192,19 @@ class Body:
         else:
             raise SpecError(found)
 
-    def _message(self, text: ast.Text) -> str:
-        """The text with each `{expression}` replaced by its value."""
-        return "".join(
-            part if isinstance(part, str) else show(self.scope.evaluate(part))
-            for part in holes(text)
-        )
+    def _message(self, text: ast.Text) -> tuple[str, list[Origin]]:
+        """The text with each `{expression}` replaced by its value, and where the numbers are from."""
+        words: list[str] = []
+        origins: list[Origin] = []
+        for part in holes(text):
+            if isinstance(part, str):
+                words.append(part)
+                continue
+            value = self.scope.evaluate(part)
+            words.append(show(value))
+            if isinstance(part, ast.Name) and isinstance(value, Number):
+                origins.append(value.origin)
+        return "".join(words), origins
 
     def _sides(self, condition: ast.Expression) -> tuple[tuple[Label, ...], list[Origin]]:
         """The values of the names in a failed condition, and where they came from."""

@@ -68,7 +68,7 @@ class Elaborator:
         self.program = program
         self.flagged = program.flagged
         self.frames: list[Frame] = []
-        self._found: dict[tuple[str, str, int, int], Diagnostic] = {}
+        self._found: dict[tuple[str, str, str, int], Diagnostic] = {}
         self._cache: dict[object, Specialised | None] = {}
         self._constants: dict[tuple[int, str], Static | Unknown | None] = {}
         self._causes: list[frozenset[Span]] = []
@@ -95,7 +95,7 @@ class Elaborator:
         """Record findings; each gets the path of blocks that led to it."""
         for found in diagnostics:
             where = found.primary.span
-            key = (found.code, where.source.name, where.start, where.end)
+            key = (found.code, found.message, where.source.name, where.start)
             extended = replace(found, notes=(*found.notes, *path(self.frames)))
             self._found.setdefault(key, extended)
 
@@ -175,6 +175,7 @@ class Elaborator:
                 statics={**inner.statics, **passed},
                 parameter=block.parameter,
                 offered=block.offered,
+                places={**inner.places, **{k: v for k, v in block.places.items() if k in passed}},
             )
         raise SpecError(diagnose("E0205", span, cycle=block.name))
 

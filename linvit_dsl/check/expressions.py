@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 from linvit_dsl.check import arithmetic, functions
@@ -119,6 +120,8 @@ class Expressions:
         value = self.names.get(name)
         if value is None:
             value = self.elaborator.module_value(self.module, name)
+            if isinstance(value, BlockValue):
+                value = replace(value, place=expression.span)
         if value is None:
             value = _builtin(name)
         if isinstance(value, Unknown):

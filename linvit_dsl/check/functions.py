@@ -24,11 +24,7 @@ def evaluate(name: str, arguments: Arguments, span: Span) -> Result:
     fewest, most, function = FUNCTIONS[name]
     if not fewest <= len(arguments) <= most:
         expected = str(fewest) if fewest == most else f"{fewest} or more"
-        raise SpecError(
-            diagnose(
-                "E0317", span, name=name, expected=f"{expected} arguments", given=len(arguments)
-            )
-        )
+        raise SpecError(diagnose("E0317", span, name=name, expected=expected, given=len(arguments)))
     return function(name, arguments, span)
 
 

@@ -77,7 +77,7 @@ class BlockValue:
     """A block with some of its static arguments bound.
 
     `parameter` is the block-typed static parameter through which it came, if any: statics given to
-    it there are offers.
+    it there are offers. `place` is where the text names it, `places` where each static is given.
     """
 
     declaration: ast.Block | ast.Alias
@@ -87,6 +87,8 @@ class BlockValue:
     parameter: str = ""
     offered: tuple[str, ...] = ()
     layer: SharedLayer | None = None
+    place: Span | None = None
+    places: Mapping[str, Span] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -156,9 +158,11 @@ def labelled(target: Applicable, label: ast.Identifier) -> Applicable:
 
 
 def show_number(value: Quantity) -> str:
-    """As a person writes it: `54 + 6/7` stays a fraction, floats are short."""
+    """As a person writes it: `0.3`, but `1/3`; floats are short."""
     if isinstance(value, float):
         return f"{value:.6g}"
+    if isinstance(value, Fraction) and DECIMAL_PLACES % value.denominator == 0:
+        return f"{float(value):.10g}"
     return str(value)
 
 
@@ -248,6 +252,10 @@ def key_of(value: Static | Value) -> object:
             return id(value.module)
         case _:
             return value
+
+
+DECIMAL_PLACES = 10**6
+"""Fractions with at most six decimals are shown as decimals."""
 
 
 def literal(value: Quantity, span: Span) -> Number:

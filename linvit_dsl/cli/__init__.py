@@ -27,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     # Read once, when torch loads its OpenMP: idle threads that spin slow a busy machine down.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # pydantic would read the metadata of every installed package in search of plug-ins.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     words = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
