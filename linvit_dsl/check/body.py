@@ -193,7 +193,7 @@ class Body:
             raise SpecError(found)
 
     def _message(self, text: ast.Text) -> tuple[str, list[Origin]]:
-        """The text with each `{expression}` replaced by its value, and where the numbers are from."""
+        """The text with each `{expression}` replaced by its value, and the origins of these."""
         words: list[str] = []
         origins: list[Origin] = []
         for part in holes(text):

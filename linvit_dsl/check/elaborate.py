@@ -423,13 +423,13 @@ def choose_model(program: Program, model: str | None) -> str:
     if model is None:
         if program.models:
             return program.models[0]
-        raise SpecError(diagnose("E0211", start, name="", helps=("a spec declares a `model`",)))
+        raise SpecError(diagnose("E0211", start, what="no model"))
     if model in program.models:
         return model
     near = nearest(model, program.models)
-    legal = ", ".join(program.models)
-    helps = (f"did you mean `{near}`?" if near else f"the file declares: {legal}",)
-    raise SpecError(diagnose("E0211", start, helps=helps, name=model))
+    legal = ", ".join(program.models) or "none"
+    helps = (f"did you mean `{near}`?" if near else f"models of the file: {legal}",)
+    raise SpecError(diagnose("E0211", start, helps=helps, what=f"no model `{model}`"))
 
 
 def unused_weights(graph: Graph) -> tuple[Diagnostic, ...]:
