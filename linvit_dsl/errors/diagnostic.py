@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from string import Formatter
+from typing import Any, Literal
 
 from linvit_dsl.errors.catalogue import entry
 from linvit_dsl.errors.span import Span
@@ -50,6 +51,19 @@ class Diagnostic:
         return "error" if self.code.startswith("E") else "warning"
 
 
+class _Template(Formatter):
+    """`{given:tensor|tensors}` is `1 tensor` or `3 tensors`; all else is as in `str.format`."""
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        one, bar, many = format_spec.partition("|")
+        if not bar:
+            return super().format_field(value, format_spec)
+        return f"{value} {one if str(value) == '1' else many}"
+
+
+_TEMPLATE = _Template()
+
+
 def diagnose(
     code: str,
     span: Span,
@@ -66,7 +80,7 @@ def diagnose(
     Raises:
         KeyError: The code is not in the catalogue, or the template names a slot not given.
     """
-    message = entry(code).message.format(**slots)
+    message = _TEMPLATE.vformat(entry(code).message, (), slots)
     return Diagnostic(code, message, Label(span, label), secondary, notes, helps, fixes)
 
 

@@ -91,3 +91,16 @@ def test_a_code_that_is_not_in_the_catalogue_cannot_be_used() -> None:
         diagnose("E9999", span)
     with pytest.raises(KeyError, match="message"):
         diagnose("E0301", span)
+
+
+@pytest.mark.parametrize(
+    ("expected", "message"),
+    [
+        (1, "`f` takes 1 argument, 3 given"),
+        (2, "`f` takes 2 arguments, 3 given"),
+        ("1 or 2", "`f` takes 1 or 2 arguments, 3 given"),
+    ],
+)
+def test_a_noun_follows_its_number(expected: object, message: str) -> None:
+    span = Span(Source("a.vit", "x"), 0, 1)
+    assert diagnose("E0317", span, name="f", expected=expected, given=3).message == message
