@@ -12,6 +12,7 @@ from linvit_dsl.cli.failures import UsageProblem
 
 if TYPE_CHECKING:
     from linvit_dsl.check import Model, Program
+    from linvit_runtime.data import DataSet
 
 
 def add_spec(parser: argparse.ArgumentParser, *, overrides: str = "static parameter") -> None:
@@ -80,6 +81,20 @@ def data_source(text: str | None) -> tuple[str | None, Path | None]:
     near = nearest(text, DATA_SETS)
     hint = f"did you mean `{near}`?" if near else f"data sets: {', '.join(DATA_SETS)}"
     raise UsageProblem(f"--data `{text}` is no data set and no folder; {hint}")
+
+
+def load_data(name: str, folder: Path | None) -> DataSet:
+    """The data set of that name, from `folder` if one is given.
+
+    Raises:
+        UsageProblem: It comes with linvit, and no folder can replace it.
+        DataProblem: Its files are absent or damaged.
+    """
+    from linvit_runtime.data import load
+
+    if name == "digits" and folder is not None:
+        raise UsageProblem(f"the digits come with linvit; --data {folder} cannot replace them")
+    return load(name, folder)
 
 
 def _assignment(word: str) -> tuple[str, str]:

@@ -6,7 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
-from linvit_dsl.cli.arguments import add_format, add_run_options, data_source
+from linvit_dsl.cli.arguments import add_format, add_run_options, data_source, load_data
 from linvit_dsl.cli.built_model import build_model
 from linvit_dsl.cli.failures import UsageProblem
 
@@ -36,13 +36,12 @@ def run(options: argparse.Namespace) -> int:
     if options.batch < 1:
         raise UsageProblem(f"--batch must be at least 1, not {options.batch}")
     from linvit_dsl.cli.output import show_json
-    from linvit_runtime.data import load
     from linvit_runtime.train import Dist, evaluate, load_weights, read_config
 
     config = read_config(options.run)
     recipe = config["recipe"]
     name, folder = data_source(options.data)
-    data = load(name or recipe["data"]["name"], folder)
+    data = load_data(name or recipe["data"]["name"], folder)
     with Dist.from_env(options.device) as dist:
         model = build_model(options.run)
         step = load_weights(options.run, model, options.weights)

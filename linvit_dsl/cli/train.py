@@ -9,7 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from linvit_dsl.cli.arguments import add_run_options, add_spec, data_source, load_model, settings
+from linvit_dsl.cli.arguments import (
+    add_run_options,
+    add_spec,
+    data_source,
+    load_data,
+    load_model,
+    settings,
+)
 from linvit_dsl.cli.built_model import MODULE, build_model
 from linvit_dsl.cli.failures import UsageProblem
 
@@ -68,7 +75,6 @@ def prepare(options: argparse.Namespace) -> Run:
     model = load_model(options.spec, statics)
     from linvit_codegen import generate
     from linvit_dsl.check import recipe_for
-    from linvit_runtime.data import load
     from linvit_runtime.train import Run, run_directory
 
     program = model.program
@@ -81,7 +87,7 @@ def prepare(options: argparse.Namespace) -> Run:
         name=_title(model.name, statics),
         build_model=partial(build_model, directory or RUNS),
         recipe=recipe,
-        data=load(recipe.data.name, folder),
+        data=load_data(recipe.data.name, folder),
         directory=directory or RUNS,
         files={
             "spec.vit": program.root.source.text,

@@ -215,6 +215,8 @@ def test_a_wrong_recipe_field_is_found(capsys: pytest.CaptureFixture[str]) -> No
     assert main([*words, "seed=1", "--seed", "2"]) == 2
     assert main([*words[:2], "--data", "cifar11"]) == 2
     assert "did you mean `cifar10`?" in capsys.readouterr().err
+    assert main([*words[:2], "--data", "."]) == 2
+    assert "the digits come with linvit" in capsys.readouterr().err
 
 
 def test_the_module_can_be_run(capsys: pytest.CaptureFixture[str]) -> None:
