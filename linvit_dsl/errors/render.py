@@ -34,6 +34,8 @@ def render(diagnostic: Diagnostic, *, colour: bool = False) -> str:
     for group, excerpt in zip(groups, excerpts, strict=True):
         arrow = "-->" if group is groups[0] else ":::"
         lines.append(paint(" " * gutter + arrow, "gutter") + f" {group[0][0].span}")
+        if not group[0][0].span.source.text:
+            continue  # a file that could not be read has nothing to show
         lines.append(bar)
         for number, canvas in excerpt:
             edge = number if number == "..." else f"{number:>{gutter}} |"
