@@ -4,8 +4,6 @@ The parser builds them unchecked (`model_construct`), since the grammar already 
 form; as pydantic models they are also a documented, serialisable format of the language.
 """
 
-from __future__ import annotations
-
 from fractions import Fraction
 from typing import Literal
 
@@ -69,40 +67,40 @@ class TupleOf(Syntax):
     """`(a, b)`."""
 
     kind: Literal["tuple"] = "tuple"
-    items: tuple[Expression, ...]
+    items: "tuple[Expression, ...]"
 
 
 class ListOf(Syntax):
     """`[a, b]`."""
 
     kind: Literal["list"] = "list"
-    items: tuple[Expression, ...]
+    items: "tuple[Expression, ...]"
 
 
 class Comprehension(Syntax):
     """`[body for binder in iterable]`; several names take a tuple apart."""
 
     kind: Literal["comprehension"] = "comprehension"
-    body: Expression
+    body: "Expression"
     binder: tuple[Identifier, ...]
-    iterable: Expression
+    iterable: "Expression"
 
 
 class Range(Syntax):
     """`first..last`, both included."""
 
     kind: Literal["range"] = "range"
-    first: Expression
-    last: Expression
+    first: "Expression"
+    last: "Expression"
 
 
 class Conditional(Syntax):
     """`if condition then yes else no`."""
 
     kind: Literal["conditional"] = "conditional"
-    condition: Expression
-    yes: Expression
-    no: Expression
+    condition: "Expression"
+    yes: "Expression"
+    no: "Expression"
 
 
 class Unary(Syntax):
@@ -110,7 +108,7 @@ class Unary(Syntax):
 
     kind: Literal["unary"] = "unary"
     operator: Literal["-", "not"]
-    operand: Expression
+    operand: "Expression"
 
 
 class Binary(Syntax):
@@ -120,16 +118,16 @@ class Binary(Syntax):
     operator: Literal[
         "+", "-", "*", "/", "//", "%", "^", "==", "!=", "<=", ">=", "<", ">", "in", "and", "or"
     ]
-    left: Expression
-    right: Expression
+    left: "Expression"
+    right: "Expression"
 
 
 class Pipe(Syntax):
     """`value |> target`."""
 
     kind: Literal["pipe"] = "pipe"
-    value: Expression
-    target: Expression
+    value: "Expression"
+    target: "Expression"
 
 
 class NamedArgument(Syntax):
@@ -137,37 +135,37 @@ class NamedArgument(Syntax):
 
     kind: Literal["named"] = "named"
     name: Identifier
-    value: Expression
+    value: "Expression"
 
 
 class Splat(Syntax):
     """`*list` among arguments."""
 
     kind: Literal["splat"] = "splat"
-    value: Expression
+    value: "Expression"
 
 
 class Statics(Syntax):
     """`target[arguments]`: static arguments, or the index of a list."""
 
     kind: Literal["statics"] = "statics"
-    target: Expression
-    arguments: tuple[Argument, ...]
+    target: "Expression"
+    arguments: "tuple[Argument, ...]"
 
 
 class Apply(Syntax):
     """`target(arguments)`: tensor arguments, or those of a static function such as `ceil`."""
 
     kind: Literal["apply"] = "apply"
-    target: Expression
-    arguments: tuple[Argument, ...]
+    target: "Expression"
+    arguments: "tuple[Argument, ...]"
 
 
 class Member(Syntax):
     """`target.name`: something of an imported module."""
 
     kind: Literal["member"] = "member"
-    target: Expression
+    target: "Expression"
     name: Identifier
 
 
@@ -175,7 +173,7 @@ class Labelled(Syntax):
     """`target@label`: where its weights live in the state dict."""
 
     kind: Literal["labelled"] = "labelled"
-    target: Expression
+    target: "Expression"
     label: Identifier
 
 
@@ -214,15 +212,15 @@ class TensorShape(Syntax):
     """`[B, n, d]`; an axis is an expression, or `*b`."""
 
     kind: Literal["tensor"] = "tensor"
-    axes: tuple[Expression | RestAxes, ...]
+    axes: "tuple[Expression | RestAxes, ...]"
 
 
 class ListShape(Syntax):
     """`list[count] of element`."""
 
     kind: Literal["list_shape"] = "list_shape"
-    count: Expression
-    element: Shape
+    count: "Expression"
+    element: "Shape"
 
 
 Shape = TensorShape | ListShape
@@ -236,7 +234,7 @@ class Dim(Syntax):
 
     kind: Literal["dim"] = "dim"
     names: tuple[Identifier, ...]
-    value: Expression
+    value: "Expression"
 
 
 class Require(Syntax):
@@ -244,7 +242,7 @@ class Require(Syntax):
 
     kind: Literal["require"] = "require"
     warning: bool
-    condition: Expression
+    condition: "Expression"
     message: Text | None
 
 
@@ -252,8 +250,8 @@ class Expect(Syntax):
     """`expect params == 2.47M within 2% at [B = 1], "source"`."""
 
     kind: Literal["expect"] = "expect"
-    condition: Expression
-    tolerance: Expression | None
+    condition: "Expression"
+    tolerance: "Expression | None"
     conditions: tuple[NamedArgument, ...]
     source: Text | None
 
@@ -265,7 +263,7 @@ class Store(Syntax):
     trained: bool
     name: Identifier
     shape: TensorShape
-    initializer: Expression | None
+    initializer: "Expression | None"
 
 
 class Layer(Syntax):
@@ -273,7 +271,7 @@ class Layer(Syntax):
 
     kind: Literal["layer"] = "layer"
     name: Identifier
-    value: Expression
+    value: "Expression"
 
 
 class Assign(Syntax):
@@ -281,8 +279,8 @@ class Assign(Syntax):
 
     kind: Literal["assign"] = "assign"
     names: tuple[Identifier, ...]
-    shape: Shape | None
-    value: Expression
+    shape: "Shape | None"
+    value: "Expression"
 
 
 class Residual(Syntax):
@@ -290,17 +288,17 @@ class Residual(Syntax):
 
     kind: Literal["residual"] = "residual"
     name: Identifier
-    value: Expression
+    value: "Expression"
 
 
 class Repeat(Syntax):
     """`repeat count as i shared { body }`; `i` counts from 1."""
 
     kind: Literal["repeat"] = "repeat"
-    count: Expression
+    count: "Expression"
     index: Identifier | None
     shared: bool
-    body: tuple[Statement, ...]
+    body: "tuple[Statement, ...]"
 
 
 class For(Syntax):
@@ -308,24 +306,24 @@ class For(Syntax):
 
     kind: Literal["for"] = "for"
     binder: tuple[Identifier, ...]
-    iterable: Expression
-    body: tuple[Statement, ...]
+    iterable: "Expression"
+    body: "tuple[Statement, ...]"
 
 
 class If(Syntax):
     """`if condition { yes } else { no }` on static values."""
 
     kind: Literal["if"] = "if"
-    condition: Expression
-    yes: tuple[Statement, ...]
-    no: tuple[Statement, ...]
+    condition: "Expression"
+    yes: "tuple[Statement, ...]"
+    no: "tuple[Statement, ...]"
 
 
 class Return(Syntax):
     """`return a, b`."""
 
     kind: Literal["return"] = "return"
-    values: tuple[Expression, ...]
+    values: "tuple[Expression, ...]"
 
 
 Statement = Dim | Require | Expect | Store | Layer | Assign | Residual | Repeat | For | If | Return
@@ -339,7 +337,7 @@ class StaticKind(Syntax):
 
     kind: Literal["static_kind"] = "static_kind"
     name: str
-    element: StaticKind | None
+    element: "StaticKind | None"
 
 
 class StaticParameter(Syntax):
@@ -347,8 +345,8 @@ class StaticParameter(Syntax):
 
     kind: Literal["static"] = "static"
     name: Identifier
-    type: StaticKind
-    default: Expression | None
+    type: "StaticKind"
+    default: "Expression | None"
 
 
 class TensorParameter(Syntax):
@@ -356,7 +354,7 @@ class TensorParameter(Syntax):
 
     kind: Literal["parameter"] = "parameter"
     name: Identifier
-    shape: Shape
+    shape: "Shape"
 
 
 class Import(Syntax):
@@ -378,7 +376,7 @@ class Constant(Syntax):
 
     kind: Literal["const"] = "const"
     name: Identifier
-    value: Expression
+    value: "Expression"
 
 
 class Block(Syntax):
@@ -395,8 +393,8 @@ class Block(Syntax):
     name: Identifier
     statics: tuple[StaticParameter, ...]
     parameters: tuple[TensorParameter, ...]
-    results: tuple[Shape, ...]
-    body: tuple[Statement, ...]
+    results: "tuple[Shape, ...]"
+    body: "tuple[Statement, ...]"
     head: Span
     doc: str
     broken: bool = False
@@ -410,7 +408,7 @@ class Alias(Syntax):
     keyword: Literal["block", "model"]
     name: Identifier
     statics: tuple[StaticParameter, ...]
-    value: Expression
+    value: "Expression"
     doc: str
 
 
@@ -419,7 +417,7 @@ class Field(Syntax):
 
     kind: Literal["field"] = "field"
     name: Identifier
-    value: Expression | Record
+    value: "Expression | Record"
 
 
 class Record(Syntax):
@@ -435,7 +433,7 @@ class Recipe(Syntax):
     kind: Literal["recipe"] = "recipe"
     name: Identifier
     base: Identifier | None
-    record: Record
+    record: "Record"
 
 
 class Train(Syntax):
@@ -444,7 +442,7 @@ class Train(Syntax):
     kind: Literal["train"] = "train"
     model: Identifier
     recipe: Identifier | None
-    record: Record | None
+    record: "Record | None"
 
 
 class Vary(Syntax):
@@ -452,7 +450,7 @@ class Vary(Syntax):
 
     kind: Literal["vary"] = "vary"
     names: tuple[Identifier, ...]
-    values: Expression
+    values: "Expression"
 
 
 class Sweep(Syntax):
@@ -462,7 +460,7 @@ class Sweep(Syntax):
     name: Identifier
     model: Identifier
     axes: tuple[Vary, ...]
-    conditions: tuple[Expression, ...]
+    conditions: "tuple[Expression, ...]"
     fields: tuple[Field, ...]
 
 
@@ -470,7 +468,7 @@ class Check(Syntax):
     """`check RippleViT: [2, 3, 32, 32] -> [2, 100]`."""
 
     kind: Literal["check"] = "check"
-    model: Expression
+    model: "Expression"
     takes: TensorShape
     gives: TensorShape
 
@@ -482,4 +480,4 @@ class File(Syntax):
     """A whole `.vit` file."""
 
     kind: Literal["file"] = "file"
-    items: tuple[Item, ...]
+    items: "tuple[Item, ...]"
