@@ -15,15 +15,16 @@ every builder below therefore takes the plan apart before it defines its functio
 Legend: D head width of q and k, E of v, F features per head; CTA a block of threads.
 """
 
-import importlib
 import math
 from collections.abc import Callable
 from typing import Any
 
+import numba.cuda
+
 from linvit_runtime.kernels.cuda_plan import SimtPlan
 
 # Imported as Any: numba describes device attributes such as threadIdx.x as Python properties.
-cuda: Any = importlib.import_module("numba.cuda")
+cuda: Any = numba.cuda
 types: Any = cuda.types
 
 float32 = types.float32
