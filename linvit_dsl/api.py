@@ -53,7 +53,7 @@ def load(spec: str | Path) -> Spec:
     return Spec(program)
 
 
-def check(spec: str | Path) -> tuple[Diagnostic, ...]:
+def check_spec(spec: str | Path) -> tuple[Diagnostic, ...]:
     """All findings about a spec, in the order of the text; empty when it is sound.
 
     Raises:
@@ -204,4 +204,4 @@ def cache_folder() -> Path:
     return Path(base) / "linvit" / "generated"
 
 
-__all__ = ["ModelBuilder", "Spec", "SpecError", "SpecNotFound", "check", "load"]
+__all__ = ["ModelBuilder", "Spec", "SpecError", "SpecNotFound", "check_spec", "load"]

@@ -1,8 +1,8 @@
 """From an AST to a checked graph: names, kinds, elaboration, constraints, limits."""
 
 from linvit_dsl.check.check import check_program
-from linvit_dsl.check.elaborate import Model, elaborate
 from linvit_dsl.check.files import SpecNotFound, find_spec, shipped_specs, specs_root
+from linvit_dsl.check.models import Model, elaborate
 from linvit_dsl.check.program import Program, open_program
 from linvit_dsl.check.training import recipe_for
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from linvit_dsl.check.elaborate import Elaborator
+from linvit_dsl.check.models import elaborate_model
 from linvit_dsl.check.program import Program
 from linvit_dsl.check.training import check_recipes
 from linvit_dsl.errors import Diagnostic
@@ -19,8 +20,7 @@ def check_program(program: Program) -> tuple[Diagnostic, ...]:
     elaborator = Elaborator(program)
     elaborator.report(*program.diagnostics)
     for name in program.models:
-        elaborator.model(name, {})
-        elaborator.frames = []
+        elaborate_model(elaborator, name, {})
     elaborator.report(*check_recipes(program))
     order = {source.name: index for index, source in enumerate(program.sources)}
 

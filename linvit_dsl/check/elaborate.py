@@ -1,6 +1,6 @@
-"""Elaboration: a model with its static arguments becomes a typed graph, or a list of errors.
+"""Elaboration: a block with its static arguments becomes a typed graph, or a list of errors.
 
-Takes: a program whose names are resolved, a model, overrides. Gives: a `Model` with its graph.
+Takes: a block of a program whose names are resolved, and tensors. Gives: its graph.
 Non-goals: optimising, and anything that needs torch.
 Errors: E03xx, E04xx and E07xx, each with the chain of origins and the path of blocks.
 
@@ -12,15 +12,14 @@ still checked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from linvit_dsl.check.binding import bind_block, bind_statics
+from linvit_dsl.check.binding import bind_statics
 from linvit_dsl.check.body import Body
 from linvit_dsl.check.builder import GraphBuilder
 from linvit_dsl.check.expressions import Expressions, Poisoned
+from linvit_dsl.check.lints import unused_weights
 from linvit_dsl.check.operators import shared_slot
-from linvit_dsl.check.parameters import count_parameters
 from linvit_dsl.check.program import Module, Program
 from linvit_dsl.check.provenance import CausedError, Frame, named, path
 from linvit_dsl.check.shapes import ShapeMatch, declared_type
@@ -34,22 +33,10 @@ from linvit_dsl.check.values import (
     key_of,
     printable,
 )
-from linvit_dsl.errors import Diagnostic, Source, Span, SpecError, diagnose
-from linvit_dsl.errors.suggest import nearest
+from linvit_dsl.errors import Diagnostic, Span, SpecError, diagnose
 from linvit_dsl.graph import limits
-from linvit_dsl.graph.ir import Call, Graph, Slot, Store, Value
-from linvit_dsl.graph.size import Poly
-from linvit_dsl.syntax import ast, parse_expression
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """An elaborated model. `warnings` are its W diagnostics."""
-
-    name: str
-    graph: Graph
-    program: Program
-    warnings: tuple[Diagnostic, ...]
+from linvit_dsl.graph.ir import Graph, Slot, Value
+from linvit_dsl.syntax import ast
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +45,6 @@ class Specialised:
 
     graph: Graph
     results: tuple[Value | tuple[Value, ...], ...]
-    nodes: int
 
 
 class Elaborator:
@@ -103,6 +89,8 @@ class Elaborator:
         """What the top level of a file calls `name`; constants are evaluated when first used."""
         if name in module.names:
             return module.names[name]
+        if name in module.borrowed:
+            return self.module_value(module.borrowed[name], name)
         if name not in module.constants:
             return None
         key = (id(module), name)
@@ -138,7 +126,7 @@ class Elaborator:
         if builder is None:
             raise SpecError(diagnose("E0405", span, name=block.name))
         inner = self.unalias(block, span)
-        special = self._specialise(inner, arguments, spans, span)
+        special = self.specialise(inner, arguments, spans, span)
         graph = special.graph
         slot: Slot | None = None
         if graph.stateful and block.layer is not None:
@@ -179,9 +167,15 @@ class Elaborator:
             )
         raise SpecError(diagnose("E0205", span, cycle=block.name))
 
-    def _specialise(
+    def specialise(
         self, block: BlockValue, arguments: tuple[Result, ...], spans: tuple[Span, ...], span: Span
     ) -> Specialised:
+        """The graph of a block for these arguments, elaborated once per combination.
+
+        Raises:
+            SpecError: The arguments do not fit its declaration.
+            Poisoned: Its body has errors, and what it returns is not known without it.
+        """
         declaration = block.declaration
         if isinstance(declaration, ast.Alias):
             raise TypeError(declaration)
@@ -244,7 +238,7 @@ class Elaborator:
             outputs=tuple(tensor for part in results for tensor in _flatten(part)),
             span=declaration.head,
         )
-        return Specialised(graph, tuple(results), 0)
+        return Specialised(graph, tuple(results))
 
     def _bind_arguments(
         self,
@@ -308,146 +302,7 @@ class Elaborator:
             doc=declaration.doc,
         )
         self.report(*unused_weights(graph))
-        nodes = self._count(graph)
-        if nodes > limits.NODES:
-            raise SpecError(
-                diagnose("E0706", declaration.head, value=f"{nodes:,}", limit=f"{limits.NODES:,}")
-            )
-        return Specialised(graph, results, nodes)
-
-    def _count(self, graph: Graph) -> int:
-        """Nodes of a graph with all calls expanded; computed from those of its parts."""
-        sizes = {id(s.graph): s.nodes for s in self._cache.values() if s is not None}
-        return sum(
-            1 + (sizes.get(id(node.graph), 0) if isinstance(node, Call) else 0)
-            for node in graph.walk()
-        )
-
-    def model(self, name: str, overrides: Mapping[str, str]) -> Graph | None:
-        """Elaborate a model of the root file; None if it has errors, which are recorded."""
-        value = self.program.root.names.get(name)
-        if not isinstance(value, BlockValue):
-            raise TypeError(name)
-        declaration = value.declaration
-        self.frames = [Frame(name, "model")]
-        try:
-            value = self._override(value, overrides)
-            block = self.unalias(value, declaration.name.span)
-            inputs = self._inputs(block)
-            scope = Expressions(self, block.module, GraphBuilder(declaration.span))
-            spans = (declaration.name.span,) * len(inputs)
-            if block.declaration is declaration:
-                self.frames = []
-            graph = self._specialise(block, inputs, spans, declaration.name.span).graph
-            if (owned := count_parameters(graph)) > limits.PARAMETERS:
-                value, limit = f"{owned:,}", f"{limits.PARAMETERS:,}"
-                raise SpecError(diagnose("E0705", declaration.name.span, value=value, limit=limit))
-            del scope
-        except SpecError as error:
-            self.reject(error)
-            return None
-        except Poisoned:
-            return None
-        module = self.program.root.source.module
-        return replace(
-            graph, name=name, module=module, kind="model", doc=declaration.doc or graph.doc
-        )
-
-    def _override(self, block: BlockValue, overrides: Mapping[str, str]) -> BlockValue:
-        for name, text in overrides.items():
-            source = Source("--set", f"{name} = {text}", "")
-            expression = parse_expression(source, len(name) + 3)
-            value = Expressions(self, block.module).evaluate(expression)
-            place = Span(source, 0, len(source.text))
-            target = ast.Statics.model_construct(target=expression, arguments=(), span=place)
-            block = bind_block(block, [], {name: (value, place)}, target)
-        return block
-
-    def _inputs(self, block: BlockValue) -> tuple[Value, ...]:
-        """Values of the model's declared input shapes; only the batch `B` stays symbolic.
-
-        Raises:
-            SpecError: E0319, an axis has no size.
-        """
-        declaration = block.declaration
-        if isinstance(declaration, ast.Alias):
-            raise TypeError(declaration)
-        scope = Expressions(self, block.module)
-        batch = named("B", "B", "the batch", declaration.head)
-        scope.names["B"] = Number(Poly.symbol("B"), batch)
-        bind_statics(scope, declaration.statics, dict(block.statics), block, declaration.name.span)
-        inputs: list[Value] = []
-        for parameter in declaration.parameters:
-            shape = parameter.shape
-            if not isinstance(shape, ast.TensorShape):
-                raise SpecError(diagnose("E0319", shape.span, name=shape.span.text))
-            for axis in shape.axes:
-                unknown = isinstance(axis, ast.RestAxes) or (
-                    isinstance(axis, ast.Name) and not scope.binds(axis.name)
-                )
-                if unknown:
-                    raise SpecError(diagnose("E0319", axis.span, name=axis.span.text))
-            type_ = declared_type(scope, shape)
-            inputs.append(Value(type_, parameter.span, parameter.name.name))
-        return tuple(inputs)
-
-
-def elaborate(
-    program: Program, model: str | None = None, overrides: Mapping[str, str] | None = None
-) -> Model:
-    """Elaborate one model of a program: the named one, or the first that the file declares.
-
-    `overrides` maps static parameters to their text (`{"stages": "2"}`).
-
-    Raises:
-        SpecError: The program or the model has errors (all of them are in it), E0211 no such model.
-    """
-    errors = [found for found in program.diagnostics if found.severity == "error"]
-    if errors:
-        raise SpecError(*errors)
-    name = choose_model(program, model)
-    elaborator = Elaborator(program)
-    graph = elaborator.model(name, overrides or {})
-    if graph is None or elaborator.failed:
-        raise SpecError(*(d for d in elaborator.diagnostics if d.severity == "error"))
-    return Model(name, graph, program, elaborator.diagnostics)
-
-
-def choose_model(program: Program, model: str | None) -> str:
-    """The model called `model`, or the first of the file.
-
-    Raises:
-        SpecError: E0211, there is none.
-    """
-    start = Span(program.root.source, 0, 0)
-    if model is None:
-        if program.models:
-            return program.models[0]
-        raise SpecError(diagnose("E0211", start, what="no model"))
-    if model in program.models:
-        return model
-    near = nearest(model, program.models)
-    legal = ", ".join(program.models) or "none"
-    helps = (f"did you mean `{near}`?" if near else f"models of the file: {legal}",)
-    raise SpecError(diagnose("E0211", start, helps=helps, what=f"no model `{model}`"))
-
-
-def unused_weights(graph: Graph) -> tuple[Diagnostic, ...]:
-    """W0301 for every named value that owns weights and that nothing reads."""
-    read = {id(value) for value in graph.outputs}
-    for node in graph.walk():
-        if isinstance(node, Store):
-            continue
-        read |= {id(value) for value in node.arguments}
-    found: list[Diagnostic] = []
-    for node in graph.walk():
-        results = (node.result,) if isinstance(node, Store) else node.results
-        if node.slot is None or any(id(value) in read for value in results):
-            continue
-        name = results[0].name or node.slot.name
-        helps = ("remove it, or use it",)
-        found.append(diagnose("W0301", node.statement, helps=helps, name=name))
-    return tuple(found)
+        return Specialised(graph, results)
 
 
 def _renamed(value: Result, parameter: ast.TensorParameter) -> Value | tuple[Value, ...]:

@@ -65,7 +65,7 @@ class Expressions:
 
     def binds(self, name: str) -> bool:
         """Whether the block itself, or a constant of the file, gives `name` a value."""
-        return name in self.names or name in self.module.constants
+        return name in self.names or self.module.has_constant(name)
 
     def evaluate(self, expression: ast.Expression, names: tuple[str, ...] = ()) -> Result:
         """The value of an expression; a tensor that it computes last is called by `names`.

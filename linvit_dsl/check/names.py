@@ -30,7 +30,7 @@ BUILTINS = frozenset((*OPS, *FUNCTIONS, *REDUCTIONS, *INITIALIZERS))
 
 def resolve_names(module: Module, program: Program) -> None:
     """Check every name of `module`."""
-    outer = set(BUILTINS) | set(module.names) | set(module.constants)
+    outer = set(BUILTINS) | module.declared
     for item in module.file.items:
         resolver = _Resolver(module, program, set(outer))
         match item:

@@ -28,7 +28,17 @@ class Module:
     file: ast.File
     names: dict[str, Static | Unknown] = field(default_factory=dict)
     constants: dict[str, ast.Constant] = field(default_factory=dict)
+    borrowed: dict[str, Module] = field(default_factory=dict)
     depth: int = 0
+
+    def has_constant(self, name: str) -> bool:
+        """Whether the top level calls a constant `name`, its own or an imported one."""
+        return name in self.constants or name in self.borrowed
+
+    @property
+    def declared(self) -> frozenset[str]:
+        """All names of the top level."""
+        return frozenset((*self.names, *self.constants, *self.borrowed))
 
 
 @dataclass(eq=False)
@@ -135,7 +145,7 @@ class _Reader:
                 pass
 
     def _bind(self, module: Module, name: ast.Identifier, value: Static | Unknown | None) -> None:
-        if name.name in module.names or name.name in module.constants:
+        if name.name in module.declared:
             raise SpecError(diagnose("E0210", name.span, name=name.name))
         if value is not None:
             module.names[name.name] = value
@@ -148,9 +158,13 @@ class _Reader:
             )
             self._bind(module, alias, ModuleValue(target))
         for name in item.names:
+            if target.has_constant(name.name):
+                self._bind(module, name, None)
+                module.borrowed[name.name] = target
+                continue
             value = target.names.get(name.name)
             if value is None:
-                near = nearest(name.name, target.names)
+                near = nearest(name.name, target.declared)
                 helps = (f"did you mean `{near}`?",) if near else ()
                 fixes = (Fix(name.span, near, f"import `{near}`"),) if near else ()
                 raise SpecError(

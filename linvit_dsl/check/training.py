@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from linvit_dsl.check.elaborate import Elaborator, choose_model
+from linvit_dsl.check.elaborate import Elaborator
 from linvit_dsl.check.expressions import Expressions, Poisoned
+from linvit_dsl.check.models import choose_model
 from linvit_dsl.check.program import Program
 from linvit_dsl.check.recipe import Recipe, check_recipe
 from linvit_dsl.check.recipe_problem import RecipeProblem

@@ -95,7 +95,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Where something with weights lives in its block: `self.name`, or `self.name[index]` in a loop.
+    """Where something with weights lives in its block: `self.name`, in a loop `self.name[index]`.
 
     Nodes with equal slots share their weights.
     """
@@ -109,7 +109,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Initializer:
-    """How a tensor of weights starts: `name` as in the language (`trunc_normal`), with its arguments."""
+    """How a tensor of weights starts: `name` as in the language (`trunc_normal`), and arguments."""
 
     name: str
     arguments: tuple[float, ...] = ()
@@ -251,7 +251,7 @@ class Graph:
 
     @property
     def stateful(self) -> bool:
-        """Whether it must be a module: something in it holds weights or acts otherwise in training."""
+        """Whether it must be a module: something in it has weights or acts otherwise in training."""
         return any(node.slot is not None for node in self.walk())
 
 

@@ -15,7 +15,7 @@ Monomial = tuple[tuple[str, int], ...]
 
 
 class Poly:
-    """An immutable polynomial with rational coefficients, in normal form: equality is structural."""
+    """An immutable polynomial with rational coefficients in normal form: equality is structural."""
 
     __slots__ = ("_hash", "terms")
 

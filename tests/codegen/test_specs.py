@@ -9,7 +9,7 @@ import torch
 from linvit_codegen import Options, generate
 from linvit_codegen.intrinsics import Kernels
 from linvit_dsl.check import elaborate, find_spec, open_program, shipped_specs
-from linvit_dsl.check.elaborate import Model
+from linvit_dsl.check.models import Model
 from tests.codegen.conftest import Load
 from tests.codegen.interpreter import interpret, randomize
 from tests.conftest import Golden
