@@ -1,21 +1,30 @@
 """How long `linvit check` takes from a cold process, beside an empty Python on the same machine.
 
-    .venv/bin/python benchmarks/check_startup.py [SPEC ...] [--repeats N]
+    .venv/bin/python benchmarks/check_startup.py [SPEC ...] [--repeats N] [--save MACHINE]
 
 Prints the minimum and median wall time in milliseconds of `linvit check` for every spec (by default
 all shipped ones) and of `python -c pass`, interleaved, one process after the other. The gate: every
-check must find the spec sound, and none may import torch.
+check must find the spec sound, and none may import torch. `--save` keeps the figures, with what
+they were measured on, in `benchmarks/results/`.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
+import json
+import os
+import platform
 import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+from linvit_dsl import __version__
 from linvit_dsl.check import shipped_specs
+
+RESULTS = Path(__file__).parent / "results"
 
 
 def run(*arguments: str) -> float:
@@ -51,6 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("specs", nargs="*", default=list(shipped_specs()))
     parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--save", metavar="MACHINE", help="name of this machine in the results")
     options = parser.parse_args()
     commands = {"python -c pass": ("-c", "pass")}
     for spec in options.specs:
@@ -63,6 +73,26 @@ def main() -> None:
     print(f"{'command':<34} {'min ms':>8} {'median ms':>10}")
     for name, values in times.items():
         print(f"{name:<34} {min(values):8.0f} {statistics.median(values):10.0f}")
+    if options.save:
+        save(options.save, times)
+
+
+def save(machine: str, times: dict[str, list[float]]) -> None:
+    """Write all times, in milliseconds, with what they were measured on."""
+    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    facts = {
+        "date": today,
+        "machine": machine,
+        "cpus": os.cpu_count(),
+        "load": os.getloadavg(),
+        "python": platform.python_version(),
+        "linvit": __version__,
+        "milliseconds": {name: [round(value, 1) for value in each] for name, each in times.items()},
+    }
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{today}-check_startup-{machine}.json"
+    path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    print(f"kept in {path}")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from types import ModuleType
 
 import pytest
 
-from linvit_dsl.api import check, load
+from linvit_dsl import check_spec, load
 from linvit_dsl.check import SpecNotFound, find_spec, open_program
 from linvit_dsl.cli import main
 from linvit_dsl.cli.failures import UsageProblem
@@ -65,7 +65,7 @@ def fences_called(kind: str) -> list[Fence]:
 def findings(text: str, path: Path) -> str:
     """What `linvit check` prints about `text`, saved at `path`; empty if nothing."""
     path.write_text(text, encoding="utf-8")
-    found = check(path)
+    found = check_spec(path)
     return render_all(found) if found else ""
 
 

@@ -251,7 +251,7 @@ class Graph:
 
     @property
     def stateful(self) -> bool:
-        """Whether it must be a module: something in it has weights or acts otherwise in training."""
+        """Whether it must be a module: it holds weights, or acts otherwise in training."""
         return any(node.slot is not None for node in self.walk())
 
 
