@@ -11,7 +11,7 @@ they were measured on, in `benchmarks/results/`.
 from __future__ import annotations
 
 import argparse
-import datetime
+import datetime as dt
 import json
 import os
 import platform
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--save", metavar="MACHINE", help="name of this machine in the results")
     options = parser.parse_args()
-    commands = {"python -c pass": ("-c", "pass")}
+    commands: dict[str, tuple[str, ...]] = {"python -c pass": ("-c", "pass")}
     for spec in options.specs:
         gate(spec)
         commands[f"linvit check {spec}"] = ("-m", "linvit_dsl", "check", spec)
@@ -79,7 +79,7 @@ def main() -> None:
 
 def save(machine: str, times: dict[str, list[float]]) -> None:
     """Write all times, in milliseconds, with what they were measured on."""
-    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    today = dt.datetime.now(tz=dt.UTC).date().isoformat()
     facts = {
         "date": today,
         "machine": machine,

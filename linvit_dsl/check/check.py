@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from linvit_dsl.check.elaborate import Elaborator
 from linvit_dsl.check.models import elaborate_model
 from linvit_dsl.check.program import Program
 from linvit_dsl.check.training import check_recipes
-from linvit_dsl.errors import Diagnostic
+from linvit_dsl.errors import Diagnostic, diagnose
 from linvit_dsl.graph import limits
+from linvit_dsl.syntax import ast
 
 
 def check_program(program: Program) -> tuple[Diagnostic, ...]:
@@ -21,7 +24,7 @@ def check_program(program: Program) -> tuple[Diagnostic, ...]:
     elaborator.report(*program.diagnostics)
     for name in program.models:
         elaborate_model(elaborator, name, {})
-    elaborator.report(*check_recipes(program))
+    elaborator.report(*check_recipes(program), *_not_evaluated(program))
     order = {source.name: index for index, source in enumerate(program.sources)}
 
     def position(found: Diagnostic) -> tuple[int, int]:
@@ -29,3 +32,14 @@ def check_program(program: Program) -> tuple[Diagnostic, ...]:
         return order.get(span.source.name, len(order)), span.start
 
     return tuple(sorted(elaborator.diagnostics, key=position)[: limits.ERRORS])
+
+
+def _not_evaluated(program: Program) -> Iterator[Diagnostic]:
+    """W0302 for what the grammar has and this version does not act on: it must not look checked."""
+    for item in program.root.file.items:
+        if isinstance(item, ast.Check | ast.Sweep):
+            yield diagnose("W0302", item.span, what=item.kind)
+        elif isinstance(item, ast.Block):
+            for statement in item.body:
+                if isinstance(statement, ast.Expect):
+                    yield diagnose("W0302", statement.span, what=statement.kind)

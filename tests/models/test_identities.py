@@ -12,7 +12,7 @@ SMALL = {"d": 48, "depth": 2, "heads": 4, "classes": 10, "drop": 0}
 
 
 def build(spec: str, model: str, **statics: object) -> nn.Module:
-    """A small float64 model in evaluation mode, with weights that are not the neutral initial ones."""
+    """A small float64 model in evaluation mode, with weights away from the neutral start."""
     torch.manual_seed(0)
     module = getattr(linvit_dsl.load(spec), model)(**{**SMALL, **statics}).double().eval()
     for parameter in module.parameters():
