@@ -122,5 +122,5 @@ def _absent(file: RemoteFile, directory: Path, reason: str) -> DataProblem:
     return DataProblem(
         f"{file.name} is not in {directory}: {reason}",
         f"put {file.name} ({file.size:,} bytes, SHA-256 {file.sha256}) from {file.url} there, "
-        "or name its folder with --data-dir or LINVIT_DATA",
+        "or name its folder with --data or LINVIT_DATA",
     )

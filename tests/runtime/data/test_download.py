@@ -1,6 +1,7 @@
 """Downloads from a server on this machine that can break off, lie, and ignore ranges."""
 
 import hashlib
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from linvit_dsl.cli.parser import parse
 from linvit_runtime.data import DataProblem
 from linvit_runtime.data.download import RemoteFile, obtain, verify
 
@@ -119,8 +121,18 @@ def test_no_network_names_the_file_wanted(tmp_path: Path) -> None:
     file = RemoteFile("set.bin", "http://127.0.0.1:9/set.bin", SHA256, len(CONTENT))
     with pytest.raises(DataProblem) as caught:
         obtain(file, tmp_path)
-    for part in ("set.bin", str(tmp_path), SHA256, "102,400 bytes", "--data-dir", "LINVIT_DATA"):
+    for part in ("set.bin", str(tmp_path), SHA256, "102,400 bytes", "--data or", "LINVIT_DATA"):
         assert part in str(caught.value)
+
+
+def test_every_flag_that_the_help_names_exists(tmp_path: Path) -> None:
+    with pytest.raises(DataProblem) as caught:
+        obtain(RemoteFile("set.bin", "http://127.0.0.1:9/set.bin", SHA256, 1), tmp_path)
+    flags = re.findall(r"--[a-z-]+", str(caught.value.hint))
+    assert flags
+    for verb in ("train", "eval"):
+        for flag in flags:
+            assert getattr(parse([verb, "x", flag, "there"]), flag[2:]) == "there"
 
 
 def test_a_folder_that_cannot_be_made_is_a_problem(file: RemoteFile, tmp_path: Path) -> None:
