@@ -11,19 +11,21 @@ from torch.optim import AdamW
 from linvit_dsl.check import recipe as schema
 from linvit_runtime.train.problems import CheckpointProblem
 
-# Learned tables that are no matrices, by the names that papers and checkpoints give them. Pulling
-# them towards zero has no meaning; timm, DeiT and Swin exempt them too.
+# Learned tables that are no matrices, by their names in linvit's blocks (the first line) and in
+# papers and checkpoints. Pulling them towards zero has no meaning; timm, DeiT and Swin exempt them.
 UNDECAYED = frozenset(
-    {"pos", "pos_embed", "position", "cls", "cls_token", "reg", "registers", "bank", "mix", "gamma"}
+    {"pos", "cls_token", "register_tokens", "mix", "gamma"}
+    | {"pos_embed", "position", "cls", "reg", "reg_token", "registers", "bank"}
 )
 
 
 def decays(name: str, parameter: nn.Parameter) -> bool:
     """Whether weight decay applies: to matrices and filters, not to vectors and learned tables.
 
-    Vectors are biases, the scales of norms, and gates. A trailing number is no part of the name.
+    Vectors are biases, the scales of norms, and gates. A trailing number is no part of the name:
+    it counts the parameters of that name (`bank0`, or `gamma.0` in a `nn.ParameterList`).
     """
-    leaf = name.rpartition(".")[2].rstrip("0123456789")
+    leaf = name.rstrip(".0123456789").rpartition(".")[2]
     return parameter.ndim > 1 and leaf not in UNDECAYED
 
 

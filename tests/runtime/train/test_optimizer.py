@@ -1,10 +1,13 @@
 """Which parameters decay, and the optimizer's state as named tensors."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
+import linvit_dsl
 from linvit_runtime.train import CheckpointProblem
 from linvit_runtime.train.optimizer import (
     build_optimizer,
@@ -13,6 +16,8 @@ from linvit_runtime.train.optimizer import (
     restore_optimizer,
 )
 from tests.runtime.train.small import recipe
+
+SPECS = Path(__file__).parents[3] / "specs"
 
 
 class Tokens(nn.Module):
@@ -24,6 +29,7 @@ class Tokens(nn.Module):
         self.pos = nn.Parameter(torch.ones(1, 5, 4))
         self.cls_token = nn.Parameter(torch.ones(1, 1, 4))
         self.bank0 = nn.Parameter(torch.ones(2, 4))
+        self.mix = nn.ParameterList([torch.ones(2, 4), torch.ones(2, 4)])
         self.norm = nn.LayerNorm(4)
         self.gamma = nn.Parameter(torch.ones(4))
         self.landmarks = nn.Parameter(torch.ones(3, 4))
@@ -36,6 +42,32 @@ def test_only_matrices_and_filters_decay() -> None:
     model = Tokens()
     decayed = {name for name, parameter in model.named_parameters() if decays(name, parameter)}
     assert decayed == {"embed.weight", "landmarks", "head.weight", "frozen"}
+
+
+@pytest.mark.parametrize("spec", sorted(path.stem for path in SPECS.glob("*.vit")))
+def test_of_a_shipped_spec_weights_of_layers_decay_and_nothing_else(spec: str) -> None:
+    """What a weight is follows from the layer that holds it, never from its name."""
+    program = linvit_dsl.load(spec)
+    for variant in program.models:
+        model = getattr(program, variant)(depth=2, registers=3)
+        wanted = {
+            f"{path}.weight"
+            for path, module in model.named_modules()
+            if isinstance(module, nn.Linear | nn.Conv2d)
+        }
+        names = dict(model.named_parameters())
+        assert {n for n, p in names.items() if decays(n, p)} == wanted
+        assert {"cls_token", "register_tokens", "pos"} <= names.keys() - wanted
+        assert all(p.ndim > 1 for n, p in names.items() if n in wanted)
+
+
+def test_names_of_the_mixers_tables() -> None:
+    """The control of the test above: no vectors, so only their names exempt them."""
+    tables: set[str] = set()
+    for model in (linvit_dsl.load("hydravit").HydraViT, linvit_dsl.load("ripplevit").RippleViT):
+        named = model(depth=2, registers=1).named_parameters()
+        tables |= {n.rpartition(".")[2] for n, p in named if p.ndim > 1 and not decays(n, p)}
+    assert tables == {"cls_token", "register_tokens", "pos", "mix", "gamma"}
 
 
 def test_groups_hold_every_trainable_parameter_once() -> None:
