@@ -78,10 +78,13 @@ def open_run_folder(run: Run) -> Generator[RunFolder, None, None]:
     """Hold the run folder: locked, checked against `run`, its record begun and finally sealed.
 
     Raises:
-        SetupProblem: Another process trains there, or it belongs to a run of another config.
+        SetupProblem: Another process trains there, it belongs to a run of another config, or it is
+            to be resumed and is no run folder; it is then not made one either.
         StorageProblem: The folder cannot be written.
     """
     directory = run.directory
+    if run.resume == "must":
+        read_config(directory)
     with ExitStack() as stack:
         with storing(directory):
             directory.mkdir(parents=True, exist_ok=True)
@@ -113,7 +116,10 @@ def read_config(directory: Path) -> dict[str, Any]:
     """
     path = directory / CONFIG
     if not path.is_file():
-        raise SetupProblem(f"{directory} is no run folder: it has no {CONFIG}")
+        raise SetupProblem(
+            f"{directory} is no run folder: it has no {CONFIG}",
+            "give the folder that `linvit train` printed",
+        )
     return _read_object(path)
 
 

@@ -70,12 +70,25 @@ def test_a_folder_of_another_run_is_refused_with_both_values(tmp_path: Path) -> 
 
 
 def test_resume_may_be_demanded_or_forbidden(tmp_path: Path) -> None:
+    with open_run_folder(small_run(tmp_path)):
+        pass
     with pytest.raises(SetupProblem, match="no checkpoint to resume from"):
         train(small_run(tmp_path, resume="must"))
     train(small_run(tmp_path, resume="never", stop_after=2))
     with pytest.raises(SetupProblem, match="already holds step-00000002"):
         train(small_run(tmp_path, resume="never"))
     assert train(small_run(tmp_path, resume="must")).resumed_from == 2
+
+
+def test_a_folder_to_resume_from_is_not_made(tmp_path: Path) -> None:
+    """A mistyped name must stay one, not become a run folder without a checkpoint."""
+    with pytest.raises(SetupProblem, match="typo is no run folder") as caught:
+        train(small_run(tmp_path / "typo", resume="must"))
+    assert caught.value.exit_code == 2
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(SetupProblem, match="no run folder"):
+        train(small_run(tmp_path, resume="must"))
+    assert not list(tmp_path.iterdir()), "nor is one that exists already"
 
 
 def test_every_attempt_is_listed_with_its_end(tmp_path: Path) -> None:
