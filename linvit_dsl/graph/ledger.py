@@ -48,11 +48,11 @@ class Part:
 class _Facts:
     """What holds for every execution of an operator's node: worked out once.
 
-    `alias`: its results are its first argument, seen otherwise. `kept_bytes` come on top of the
+    `alias`: the index of the argument that its results are, seen otherwise. `kept_bytes` come on top of the
     arguments and results that it keeps.
     """
 
-    alias: bool
+    alias: int | None
     merges_heads: bool
     params: int
     macs: int
@@ -106,8 +106,10 @@ class Ledger:
         if facts is None:
             facts = self.facts[node] = self._facts(node)
         arguments = [memory[value] for value in node.arguments]
-        if facts.alias or (facts.merges_heads and arguments[0].heads_last):
-            results = [arguments[0]] * len(node.results)
+        if facts.alias is not None:
+            results = [arguments[facts.alias]] * len(node.results)
+        elif facts.merges_heads and arguments[0].heads_last:
+            results = [arguments[0]]
         else:
             fused = node.op.family == "softmax_attention"
             results = [Tensor(size, heads_last=fused) for size in facts.result_bytes]
@@ -161,13 +163,13 @@ class Ledger:
         results = tuple(self._at_batch(type_) for type_ in node.result_types)
         saved = node.op.saved(node.attributes, arguments)
         outputs = tuple(self.shape(type_) for type_ in results)
+        # Of the symbolic sizes: a batch of 1 must not turn a product of matrices into another sum.
+        macs = node.op.macs(node.attributes, node.argument_types, node.result_types)
         return _Facts(
-            alias=node.op.view
-            or node.op.identity(node.attributes, arguments)
-            or (node.op.name == "rearrange" and not _joins_axes(node)),
+            alias=_alias(node),
             merges_heads=node.op.name == "rearrange" and _merges_heads(arguments[0], results[0]),
             params=sum(weight.elements for weight in node.weights),
-            macs=at_batch(node.op.macs(node.attributes, arguments, results), self.batch),
+            macs=at_batch(macs, self.batch),
             outputs=outputs,
             result_bytes=tuple(map(_bytes, outputs, (type_.dtype for type_ in results))),
             kept_arguments=saved.arguments,
@@ -224,6 +226,19 @@ def _pay(tensors: Sequence[Tensor]) -> int:
             tensor.kept = True
             total += tensor.size
     return total
+
+
+def _alias(node: Apply) -> int | None:
+    """Which argument the results of an operator are, if they need no memory of their own."""
+    types = node.argument_types
+    if node.op.view or node.op.identity(node.attributes, types):
+        return 0
+    if node.op.name == "rearrange":
+        return None if _joins_axes(node) else 0
+    if node.op.name == "concat":
+        full = [index for index, type_ in enumerate(types) if 0 not in type_.sizes]
+        return full[0] if len(full) == 1 else None
+    return None
 
 
 def _joins_axes(node: Apply) -> bool:

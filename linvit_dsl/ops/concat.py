@@ -48,7 +48,7 @@ class Concat(Movement):
 
     @staticmethod
     def identity(attributes: Concat.Attributes, arguments: Types) -> bool:
-        return len(arguments) == 1
+        return all(x.sizes[attributes.axis] == 0 for x in arguments[1:])
 
     @staticmethod
     def call(
@@ -74,6 +74,7 @@ class Concat(Movement):
         yield Example(Concat.Attributes(axis=1), ((BATCH, 3, 5), (BATCH, 2, 5), (BATCH, 1, 5)))
         yield Example(Concat.Attributes(axis=-1), ((BATCH, 4), (BATCH, 4)), "the last axis")
         yield Example(Concat.Attributes(axis=1), ((BATCH, 0, 5), (BATCH, 2, 5)), "an empty one")
+        yield Example(Concat.Attributes(axis=1), ((BATCH, 2, 5), (BATCH, 0, 5)), "an empty rest")
 
 
 def expect_alike(

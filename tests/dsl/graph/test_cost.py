@@ -211,3 +211,47 @@ def test_splitting_and_moving_axes_is_a_view() -> None:
 
 def moved_back(block: Block, value: Value) -> Value:
     return block.op("dropout", value, p=0.0, label="nothing")
+
+
+@pytest.mark.parametrize(
+    ("word", "pattern", "statics"),
+    [
+        ("rearrange", "(b n) d -> b n d", {}),
+        ("reduce", "(b n) d -> b d", {"how": "mean"}),
+        ("expand", "(b n) d -> b n m d", {"axes": (("b", BATCH), ("m", 2))}),
+    ],
+)
+def test_the_batch_may_be_the_size_of_an_axis(
+    word: str, pattern: str, statics: dict[str, object]
+) -> None:
+    block = Block("M", (BATCH, N, D))
+    joined = block.op("rearrange", block.inputs[0], pattern="b n d -> (b n) d")
+    x = block.op("linear", joined, out=D, label="fc")
+    y = block.op(word, x, pattern=pattern, **{"axes": (("b", BATCH),), **statics})
+    found = cost(block.finish(y), 3)
+    assert found.macs == 3 * N * D * D
+    assert found.tree[-1].outputs[0][0] == 3
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_batch_of_one_does_not_make_a_product_a_sum(batch: int) -> None:
+    block = Block("M", (BATCH, D), (D, BATCH))
+    found = cost(block.finish(block.op("matmul", *block.inputs)), batch)
+    assert found.macs == batch * D * batch
+    pattern = "b d, c d -> b c"
+    block = Block("M", (N, BATCH), (D, BATCH))
+    found = cost(block.finish(block.op("einsum", *block.inputs, pattern=pattern)), batch)
+    assert found.macs == N * batch * D
+
+
+@pytest.mark.parametrize("empty_first", [True, False])
+def test_a_concat_with_one_part_is_that_part(empty_first: bool) -> None:
+    block = Block("M", (BATCH, N, D), (BATCH, 0, D))
+    x, empty = block.inputs
+    x = block.op("gelu", x)
+    parts = (empty, x) if empty_first else (x, empty)
+    # Both products keep the one tensor that there is.
+    y = block.op("mul", x, x)
+    z = block.op("concat", *parts, axis=1)
+    found = cost(block.finish(block.op("add", y, block.op("mul", z, z))))
+    assert found.activation_bytes == 4 * (N * D + N * D)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from linvit_dsl.errors import Source, Span, diagnose
 from linvit_dsl.errors.catalogue import catalogue
 from linvit_dsl.graph.ir import Initializer, TensorType
 from linvit_dsl.graph.size import Size
@@ -13,6 +14,7 @@ from linvit_dsl.ops.attributes import attribute_problem
 from linvit_dsl.ops.conv2d import Conv2d
 from linvit_dsl.ops.op import BATCH
 
+SPAN = Span(Source("m.vit", "op"), 0, 2)
 B = BATCH
 X = (B, 64, 192)
 
@@ -137,13 +139,13 @@ MISFITS = [
     ("rearrange", {"pattern": "b n (h c) -> b h n c"}, [X], "E0346", [(0, 2)],
      "the sizes in `(h c)` do not follow from axis 2 of [B, 64, 192]"),
     ("einsum", {"pattern": "b n, b n -> b"}, [(B, 3)], "E0317", [],
-     "`einsum` takes 2 tensors, 1 given"),
+     "`einsum` takes 2 arguments, 1 given"),
     ("concat", {"axis": 0}, [], "E0317", [],
-     "`concat` takes 1 or more tensors, 0 given"),
+     "`concat` takes 1 or more arguments, 0 given"),
     ("add", {"left": 1.0, "right": 2.0}, [X], "E0317", [],
-     "`add` takes 1 or 2 tensors, 1 given"),
+     "`add` takes 1 or 2 arguments, 1 given"),
     ("gelu", {}, [X, X], "E0317", [],
-     "`gelu` takes 1 tensors, 2 given"),
+     "`gelu` takes 1 argument, 2 given"),
 ]  # fmt: skip
 
 
@@ -161,7 +163,7 @@ def test_a_misfit_says_what_and_where(
         op.types(op.Attributes(**statics), tuple(TensorType.of(*shape) for shape in shapes))
     problem = raised.value
     assert problem.code == code
-    assert words in catalogue()[code].message.format(**problem.slots)
+    assert words in diagnose(code, SPAN, **problem.slots).message
     assert list(problem.axes) == axes
 
 
