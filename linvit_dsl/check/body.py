@@ -10,7 +10,6 @@ from linvit_dsl.check import arithmetic
 from linvit_dsl.check.builder import GraphBuilder
 from linvit_dsl.check.dimensions import as_dimension
 from linvit_dsl.check.expressions import Expressions, Poisoned
-from linvit_dsl.check.names import children
 from linvit_dsl.check.operators import combine
 from linvit_dsl.check.provenance import chain, named, quote
 from linvit_dsl.check.shapes import ShapeMatch, declared_type
@@ -24,6 +23,7 @@ from linvit_dsl.check.values import (
     kind_of,
     show,
 )
+from linvit_dsl.check.walk import bound_by, children
 from linvit_dsl.errors import Label, Span, SpecError, diagnose
 from linvit_dsl.graph import limits
 from linvit_dsl.graph.ir import Carried, Node, Origin, Value
@@ -102,7 +102,7 @@ class Body:
     def _give_up(self, statement: ast.Statement) -> None:
         """Whatever the failed statement would have bound is unknown from here on."""
         self.failed = True
-        for name in _binds(statement):
+        for name in bound_by(statement):
             self.scope.names[name] = UNKNOWN
 
     def _statement(self, statement: ast.Statement) -> ast.Return | None:
@@ -362,20 +362,3 @@ def substituted(expression: ast.Expression, scope: Expressions) -> str:
     for span, value in sorted(places, key=lambda place: -place[0].start):
         text = text[: span.start - offset] + value + text[span.end - offset :]
     return " ".join(text.split())
-
-
-def _binds(statement: ast.Statement) -> tuple[str, ...]:
-    """Names that a statement gives a value, loops and branches opened."""
-    match statement:
-        case ast.Dim() | ast.Assign():
-            return tuple(name.name for name in statement.names)
-        case ast.Store() | ast.Layer() | ast.Residual():
-            return (statement.name.name,)
-        case ast.Repeat() | ast.For():
-            return tuple(name for inner in statement.body for name in _binds(inner))
-        case ast.If():
-            return tuple(
-                name for inner in (*statement.yes, *statement.no) for name in _binds(inner)
-            )
-        case _:
-            return ()

@@ -22,9 +22,10 @@ def check_program(program: Program) -> tuple[Diagnostic, ...]:
     """
     elaborator = Elaborator(program)
     elaborator.report(*program.diagnostics)
+    elaborator.constants(program.root)
     for name in program.models:
         elaborate_model(elaborator, name, {})
-    elaborator.report(*check_recipes(program), *_not_evaluated(program))
+    elaborator.report(*check_recipes(program, elaborator), *_not_evaluated(program))
     order = {source.name: index for index, source in enumerate(program.sources)}
 
     def position(found: Diagnostic) -> tuple[int, int]:

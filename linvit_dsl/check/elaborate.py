@@ -56,7 +56,7 @@ class Elaborator:
         self.frames: list[Frame] = []
         self._found: dict[tuple[str, str, str, int], Diagnostic] = {}
         self._cache: dict[object, Specialised | None] = {}
-        self._constants: dict[tuple[int, str], Static | Unknown | None] = {}
+        self._constants: dict[int, dict[str, Static | Unknown]] = {}
         self._causes: list[frozenset[Span]] = []
 
     @property
@@ -86,18 +86,27 @@ class Elaborator:
             self._found.setdefault(key, extended)
 
     def module_value(self, module: Module, name: str) -> Static | Unknown | None:
-        """What the top level of a file calls `name`; constants are evaluated when first used."""
+        """What the top level of a file calls `name`."""
         if name in module.names:
             return module.names[name]
         if name in module.borrowed:
             return self.module_value(module.borrowed[name], name)
         if name not in module.constants:
             return None
-        key = (id(module), name)
-        if key not in self._constants:
-            self._constants[key] = UNKNOWN
-            self._constants[key] = self._constant(module, module.constants[name])
-        return self._constants[key]
+        return self.constants(module)[name]
+
+    def constants(self, module: Module) -> dict[str, Static | Unknown]:
+        """The constants of a file; all are evaluated when the first is used.
+
+        Each stands behind those that it is made of. One that is used before it has a value is part
+        of a circle, which was reported with the names.
+        """
+        if id(module) not in self._constants:
+            values: dict[str, Static | Unknown] = dict.fromkeys(module.constants, UNKNOWN)
+            self._constants[id(module)] = values
+            for name, item in module.constants.items():
+                values[name] = self._constant(module, item)
+        return self._constants[id(module)]
 
     def _constant(self, module: Module, item: ast.Constant) -> Static | Unknown:
         try:

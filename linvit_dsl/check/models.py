@@ -13,7 +13,7 @@ from linvit_dsl.check.program import Program
 from linvit_dsl.check.provenance import Frame, named
 from linvit_dsl.check.shapes import declared_type
 from linvit_dsl.check.values import BlockValue, Number
-from linvit_dsl.errors import Diagnostic, Source, Span, SpecError, diagnose
+from linvit_dsl.errors import Diagnostic, InternalError, Source, Span, SpecError, diagnose
 from linvit_dsl.errors.suggest import nearest
 from linvit_dsl.graph import limits
 from linvit_dsl.graph.ir import Graph, Value
@@ -48,7 +48,10 @@ def elaborate(
     elaborator = Elaborator(program)
     graph = elaborate_model(elaborator, name, overrides or {})
     if graph is None or elaborator.failed:
-        raise SpecError(*(d for d in elaborator.diagnostics if d.severity == "error"))
+        errors = [found for found in elaborator.diagnostics if found.severity == "error"]
+        if not errors:
+            raise InternalError(f"model `{name}` has no graph, and no diagnostic says why")
+        raise SpecError(*errors)
     return Model(name, graph, program, elaborator.diagnostics)
 
 

@@ -1,4 +1,4 @@
-"""Name resolution: every name in a file means something, and no block contains itself.
+"""Name resolution: every name in a file means something.
 
 Takes: one parsed module whose imports are bound. Gives: diagnostics on the program, and the
 places of unknown names, so that elaboration does not report them again.
@@ -7,14 +7,15 @@ Non-goals: what a name is (a block, a size), which elaboration knows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
 from linvit_dsl.check.files import library_module_of
 from linvit_dsl.check.functions import FUNCTIONS, REDUCTIONS
-from linvit_dsl.check.values import BlockValue
+from linvit_dsl.check.recursion import find_recursion
+from linvit_dsl.check.walk import children, declared_axes
 from linvit_dsl.errors import Fix, Label, Span, SpecError, diagnose
 from linvit_dsl.errors.suggest import nearest
 from linvit_dsl.ops import OPS
@@ -43,7 +44,7 @@ def resolve_names(module: Module, program: Program) -> None:
                 resolver.expression(item.value if isinstance(item, ast.Constant) else item.model)
             case _:
                 pass
-    _find_recursion(module, program)
+    find_recursion(module, program)
 
 
 class _Resolver:
@@ -58,7 +59,7 @@ class _Resolver:
     def block(self, block: ast.Block) -> None:
         self.known |= block.lost
         for parameter in block.parameters:
-            self.known |= set(_declared_axes(parameter.shape))
+            self.known |= set(declared_axes(parameter.shape))
             self.known.add(parameter.name.name)
         self.known |= {static.name.name for static in block.statics if static.default is None}
         self.statics(block.statics)
@@ -194,89 +195,3 @@ class _Resolver:
                 fixes=(Fix(span, near, f"replace by `{near}`"),) if near else (),
             )
         self.program.diagnostics.append(diagnostic)
-
-
-def children(expression: BaseModel) -> Iterator[BaseModel]:
-    """The expressions directly inside another; names of arguments and labels are not among them."""
-    match expression:
-        case ast.TupleOf() | ast.ListOf():
-            yield from expression.items
-        case ast.Range():
-            yield from (expression.first, expression.last)
-        case ast.Conditional():
-            yield from (expression.condition, expression.yes, expression.no)
-        case ast.Unary():
-            yield expression.operand
-        case ast.Binary():
-            yield from (expression.left, expression.right)
-        case ast.Pipe():
-            yield from (expression.value, expression.target)
-        case ast.Statics() | ast.Apply():
-            yield expression.target
-            yield from expression.arguments
-        case ast.NamedArgument() | ast.Splat():
-            yield expression.value
-        case ast.Member() | ast.Labelled():
-            yield expression.target
-        case ast.Comprehension():
-            yield from (expression.iterable, expression.body)
-        case _:
-            return
-
-
-def _declared_axes(shape: ast.Shape) -> Iterator[str]:
-    """Names that an argument's shape binds: bare names, and `*b`."""
-    if isinstance(shape, ast.ListShape):
-        if isinstance(shape.count, ast.Name):
-            yield shape.count.name
-        yield from _declared_axes(shape.element)
-        return
-    for axis in shape.axes:
-        if isinstance(axis, ast.Name):
-            yield axis.name
-        elif isinstance(axis, ast.RestAxes):
-            yield axis.name.name
-
-
-def _find_recursion(module: Module, program: Program) -> None:
-    """E0205 for every cycle among the blocks of `module`, at the application that closes it."""
-    declared = {
-        name: value.declaration
-        for name, value in module.names.items()
-        if isinstance(value, BlockValue) and value.module is module
-    }
-    finished: set[str] = set()
-
-    def visit(name: str, trail: tuple[str, ...]) -> None:
-        for reference in _references(declared[name]):
-            if reference.name in trail:
-                cycle = " -> ".join((*trail[trail.index(reference.name) :], reference.name))
-                note = "linvit has no recursion; use `repeat` for a fixed number of layers"
-                program.flagged.add((reference.span.source.name, reference.span.start))
-                program.diagnostics.append(
-                    diagnose("E0205", reference.span, notes=(note,), cycle=cycle)
-                )
-            elif reference.name in declared and reference.name not in finished:
-                visit(reference.name, (*trail, reference.name))
-        finished.add(name)
-
-    for name in declared:
-        if name not in finished:
-            visit(name, (name,))
-
-
-def _references(declaration: ast.Block | ast.Alias) -> Iterator[ast.Name]:
-    """Names in a declaration's body that are not its own static parameters."""
-    own = {static.name.name for static in declaration.statics}
-    pending: list[object] = [
-        declaration.value if isinstance(declaration, ast.Alias) else declaration.body
-    ]
-    while pending:
-        node = pending.pop(0)
-        if isinstance(node, ast.Name):
-            if node.name not in own:
-                yield node
-        elif isinstance(node, tuple):
-            pending = [*node, *pending]
-        elif isinstance(node, BaseModel):
-            pending = [*(getattr(node, field) for field in type(node).model_fields), *pending]

@@ -68,13 +68,19 @@ def recipe_for(
         trained = ", ".join(program.items(ast.Train)) or "none"
         helps = (f"add `train {name} with a_recipe`", f"models with a recipe here: {trained}")
         raise SpecError(diagnose("E0605", start, helps=helps, name=name))
-    reader = _Reader(program)
-    draft = reader.train(train)
-    for key, text in (overrides or {}).items():
-        source = Source("--set", f"{key} = {text}", "")
-        value = parse_expression(source, len(key) + 3)
-        path = tuple(key.split("."))
-        draft.put(path, reader.plain(value), Span(source, 0, len(key)), value.span)
+    elaborator = Elaborator(program)
+    reader = _Reader(program, elaborator)
+    try:
+        draft = reader.train(train)
+        for key, text in (overrides or {}).items():
+            source = Source("--set", f"{key} = {text}", "")
+            value = parse_expression(source, len(key) + 3)
+            path = tuple(key.split("."))
+            draft.put(path, reader.plain(value), Span(source, 0, len(key)), value.span)
+    except Poisoned:
+        # It uses a constant without a value; why it has none was reported where it is declared.
+        errors = (*program.diagnostics, *elaborator.diagnostics)
+        raise SpecError(*(found for found in errors if found.severity == "error")) from None
     if data is not None:
         source = Source("--data", data, "")
         place = Span(source, 0, len(data))
@@ -85,11 +91,14 @@ def recipe_for(
     raise SpecError(*(_diagnostic(problem, draft, train.span) for problem in checked))
 
 
-def check_recipes(program: Program) -> tuple[Diagnostic, ...]:
-    """Findings about every `train`, and about every recipe that none of them uses."""
+def check_recipes(program: Program, elaborator: Elaborator) -> tuple[Diagnostic, ...]:
+    """Findings about every `train`, and about every recipe that none of them uses.
+
+    What is wrong with a constant goes to `elaborator`.
+    """
     found: list[Diagnostic] = []
     used: set[str] = set()
-    reader = _Reader(program)
+    reader = _Reader(program, elaborator)
     for item in program.root.file.items:
         try:
             if isinstance(item, ast.Train):
@@ -138,10 +147,10 @@ def _diagnostic(problem: RecipeProblem, draft: Draft, whole: Span) -> Diagnostic
 class _Reader:
     """Turns records into drafts."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, elaborator: Elaborator) -> None:
         self.program = program
         self.recipes = program.items(ast.Recipe)
-        self.scope = Expressions(Elaborator(program), program.root)
+        self.scope = Expressions(elaborator, program.root)
 
     def train(self, item: ast.Train) -> Draft:
         """The recipe that a `train` names, with its own fields on top."""

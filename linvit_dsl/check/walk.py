@@ -1,0 +1,81 @@
+"""Ways through a syntax tree that several checks share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic import BaseModel
+
+from linvit_dsl.syntax import ast
+
+
+def children(expression: BaseModel) -> Iterator[BaseModel]:
+    """The expressions directly inside another; names of arguments and labels are not among them."""
+    match expression:
+        case ast.TupleOf() | ast.ListOf():
+            yield from expression.items
+        case ast.Range():
+            yield from (expression.first, expression.last)
+        case ast.Conditional():
+            yield from (expression.condition, expression.yes, expression.no)
+        case ast.Unary():
+            yield expression.operand
+        case ast.Binary():
+            yield from (expression.left, expression.right)
+        case ast.Pipe():
+            yield from (expression.value, expression.target)
+        case ast.Statics() | ast.Apply():
+            yield expression.target
+            yield from expression.arguments
+        case ast.NamedArgument() | ast.Splat():
+            yield expression.value
+        case ast.Member() | ast.Labelled():
+            yield expression.target
+        case ast.Comprehension():
+            yield from (expression.iterable, expression.body)
+        case _:
+            return
+
+
+def bound_by(statement: ast.Statement) -> tuple[str, ...]:
+    """Names that a statement gives a value, loops and branches opened."""
+    match statement:
+        case ast.Dim() | ast.Assign():
+            return tuple(name.name for name in statement.names)
+        case ast.Store() | ast.Layer() | ast.Residual():
+            return (statement.name.name,)
+        case ast.Repeat() | ast.For():
+            return tuple(name for inner in statement.body for name in bound_by(inner))
+        case ast.If():
+            return tuple(
+                name for inner in (*statement.yes, *statement.no) for name in bound_by(inner)
+            )
+        case _:
+            return ()
+
+
+def declared_axes(shape: ast.Shape) -> Iterator[str]:
+    """Names that an argument's shape binds: bare names, and `*b`."""
+    if isinstance(shape, ast.ListShape):
+        if isinstance(shape.count, ast.Name):
+            yield shape.count.name
+        yield from declared_axes(shape.element)
+        return
+    for axis in shape.axes:
+        if isinstance(axis, ast.Name):
+            yield axis.name
+        elif isinstance(axis, ast.RestAxes):
+            yield axis.name.name
+
+
+def references(node: BaseModel) -> Iterator[ast.Name]:
+    """Every name that is used in a piece of syntax, in the order of the text."""
+    pending: list[object] = [node]
+    while pending:
+        node_ = pending.pop()
+        if isinstance(node_, ast.Name):
+            yield node_
+        elif isinstance(node_, tuple):
+            pending += reversed(node_)
+        elif isinstance(node_, BaseModel):
+            pending += reversed([getattr(node_, field) for field in type(node_).model_fields])
