@@ -7,13 +7,12 @@ the Python variable once nothing needs the earlier one, and gets a number until 
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from linvit_codegen.intrinsics import kernel_call
-from linvit_codegen.names import Names, function_name, numbered
+from linvit_codegen.names import Names, function_name, is_numbered, legalise, numbered
 from linvit_codegen.plan import (
     Item,
     Loop,
@@ -172,7 +171,7 @@ class Forward:
 
     def _variable(self, word: str, value: Value) -> str:
         """Take a variable for `value`: the name itself, or numbered while that is in use."""
-        base = self._names.get(word, word)
+        base = self._names.get(word, legalise(word))
         for name in numbered(base):
             spoken_for = name in self._names.used and (name != base or word not in self._names)
             if self._is_free(name) and not spoken_for:
@@ -240,7 +239,7 @@ class Forward:
         self._release(entering)
         variable = str(entering.code)
         owned = entering.reads == (carry.entering,) and self._left[carry.entering] <= 0
-        if owned and re.fullmatch(rf"{self._names[carry.name]}(_\d+)?", variable):
+        if owned and is_numbered(variable, self._names[carry.name]):
             self._set(variable, carry.inside)
             return variable
         variable = self._variable(carry.name, carry.inside)

@@ -85,10 +85,15 @@ def _greek(letter: str) -> str:
 
 
 def numbered(base: str) -> Iterator[str]:
-    """`base`, `base_2`, `base_3`, ..."""
+    """`base`, `base_2`, `base_3`, ...; after `map_` comes `map_2`."""
     yield base
     for number in count(2):
-        yield f"{base}_{number}"
+        yield f"{base.rstrip('_')}_{number}"
+
+
+def is_numbered(name: str, base: str) -> bool:
+    """Whether `numbered(base)` gives `name`."""
+    return name == base or re.fullmatch(rf"{base.rstrip('_')}_\d+", name) is not None
 
 
 class Names:
@@ -136,12 +141,12 @@ class Names:
 
 
 def class_name(block: str, taken: Collection[str]) -> str:
-    """A class name for a block: `RipplePool`, then `RipplePool2`."""
-    base = legalise(block).replace("_", "")
-    base = base[:1].upper() + base[1:]
+    """A class name for a block: `linear_state` gives `LinearState`, then `LinearState2`."""
+    base = "".join(word[:1].upper() + word[1:] for word in legalise(block).split("_"))
     for name in (base, *(f"{base}{number}" for number in range(2, len(taken) + 3))):
-        if name not in taken and name not in IMPORTED:
-            return name
+        # `None` and `O` lose the underscore that made them legal.
+        if name not in taken and legalise(name) == name:
+            return checked(name)
     raise AssertionError("more candidates than names taken")
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from linvit_codegen.generate import Generated
 from linvit_codegen.header import is_untouched
+from linvit_codegen.source_map import is_source_map
 
 
 class OverwriteRefused(Exception):
@@ -25,24 +27,29 @@ def write(generated: Generated, path: Path, force: bool = False) -> None:
     Args:
         generated: What to write.
         path: A file ending in `.py`; its folder must exist.
-        force: Replace a file even if it is not an unedited generated one.
+        force: Replace files even if they are not linvit's own.
 
     Raises:
-        OverwriteRefused: `path` exists, is not an unedited generated file, and `force` is not set.
+        OverwriteRefused: `force` is not set, and `path` is a file that linvit did not generate or
+            that was edited since, or what stands in the place of its map is no map.
         ValueError: `path` does not end in `.py`.
         OSError: The file system refused.
     """
     path = Path(path)
     if path.suffix != ".py":
         raise ValueError(f"{path} does not end in .py")
-    # Bytes that are no UTF-8 become marks that no generated file has.
-    if path.exists() and not force and not is_untouched(path.read_bytes().decode(errors="replace")):
-        raise OverwriteRefused(
-            f"{path} is not an unedited file of linvit's; choose another name or force it"
-        )
+    if not force:
+        _expect_own(path, is_untouched, "an unedited file")
+        _expect_own(map_path(path), is_source_map, "a source map")
     # The map first: a module without its map says less in an error, a map without module nothing.
     _replace(map_path(path), generated.map_text)
     _replace(path, generated.text)
+
+
+def _expect_own(path: Path, is_own: Callable[[str], bool], what: str) -> None:
+    # Bytes that are no UTF-8 become marks that no generated file has.
+    if path.exists() and not is_own(path.read_bytes().decode(errors="replace")):
+        raise OverwriteRefused(f"{path} is not {what} of linvit's; choose another name or force it")
 
 
 def _replace(path: Path, text: str) -> None:

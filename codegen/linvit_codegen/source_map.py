@@ -14,6 +14,7 @@ The map is JSON: `linvit_runtime.trace` reads it, and editors may. Its layout::
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
@@ -41,6 +42,15 @@ def source_map(
         "lines": lines,
         "names": {kind: dict(table) for kind, table in names.items()},
     }
+
+
+def is_source_map(text: str) -> bool:
+    """Whether `text` is a map that `source_map` made, of whatever version."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and found.keys() >= {"version", "body", "statements", "lines"}
 
 
 def file_of(span: Span) -> str:

@@ -48,8 +48,8 @@ class Part:
 class _Facts:
     """What holds for every execution of an operator's node: worked out once.
 
-    `alias`: the index of the argument that its results are, seen otherwise. `kept_bytes` come on top of the
-    arguments and results that it keeps.
+    `alias`: the index of the argument that its results are, seen otherwise. `kept_bytes` come on
+    top of the arguments and results that it keeps.
     """
 
     alias: int | None

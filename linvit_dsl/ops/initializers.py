@@ -17,24 +17,31 @@ INITIALIZERS: dict[str, tuple[int, int]] = {
 """Word -> (fewest, most) arguments. `linvit_runtime.init` has a function for each."""
 
 _DEVIATIONS = ("normal", "trunc_normal")
-_FEWEST_AXES = {"xavier": 2, "dirac": 2}
+_AXES = {"xavier": (2, None), "dirac": (2, 5)}
+"""Fewest and most axes of the weight: both look at its inputs and outputs, and torch's `dirac_` at
+up to three axes of a kernel."""
 
 
 def check_initializer(initializer: Initializer | None, shape: tuple[int, ...]) -> None:
     """Demand that `initializer` can start a weight of `shape`.
 
     Raises:
-        OpProblem: E0336: a standard deviation that is not positive, or too few axes.
+        OpProblem: E0336: no argument where it needs one, a standard deviation that is not positive,
+            or too few or too many axes.
     """
     if initializer is None:
         return
     name, arguments = initializer.name, initializer.arguments
+    needed, _ = INITIALIZERS[name]
+    if len(arguments) < needed:
+        raise OpProblem("E0336", name=name, problem=f"needs a number: `{name}[0.02]`")
     if name in _DEVIATIONS and not arguments[0] > 0:
         problem = f"needs a standard deviation above 0, not {arguments[0]:g}"
         raise OpProblem("E0336", name=name, problem=problem)
-    fewest = _FEWEST_AXES.get(name, 0)
-    if len(shape) < fewest:
-        problem = f"needs a weight of at least {fewest} axes, not {list(shape)}"
+    fewest, most = _AXES.get(name, (0, None))
+    if len(shape) < fewest or (most is not None and len(shape) > most):
+        axes = f"{fewest} to {most}" if most is not None else f"at least {fewest}"
+        problem = f"needs a weight of {axes} axes, not {list(shape)}"
         raise OpProblem("E0336", name=name, problem=problem)
 
 
@@ -47,4 +54,5 @@ def initialized(module: Code, initializer: Initializer | None) -> Code:
 
 def stored(shape: tuple[int, ...], initializer: Initializer) -> Code:
     """`init.normal(torch.empty(1, 1, 384), 1e-06)`: a declared tensor that starts as told."""
-    return call(f"init.{initializer.name}", call("torch.empty", *shape), *initializer.arguments)
+    sizes = shape or ((),)  # without sizes, `torch.empty` asks for one
+    return call(f"init.{initializer.name}", call("torch.empty", *sizes), *initializer.arguments)

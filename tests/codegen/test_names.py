@@ -2,6 +2,7 @@
 
 import builtins
 import keyword
+from itertools import islice
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,9 @@ from linvit_codegen.names import (
     Names,
     class_name,
     function_name,
+    is_numbered,
     legalise,
+    numbered,
 )
 
 LETTERS = st.characters(min_codepoint=0x370, max_codepoint=0x3FF) | st.sampled_from("abcxyzABC_")
@@ -68,6 +71,12 @@ def test_a_plain_name_keeps_itself_whatever_comes_first() -> None:
     assert [names[word] for word in ("d'", "φ")] == ["d_p_2", "phi_2"]
 
 
+def test_a_number_takes_the_place_of_the_underscore() -> None:
+    assert list(islice(numbered("map_"), 3)) == ["map_", "map_2", "map_3"]
+    assert all(is_numbered(name, "map_") for name in ("map_", "map_2"))
+    assert not any(is_numbered(name, "map_") for name in ("map", "map__2", "map_x"))
+
+
 def test_the_frozen_lists_cover_this_torch_and_this_python() -> None:
     public = {name for name in dir(nn.Module()) if not name.startswith("_")}
     assert public <= MODULE_ATTRIBUTES
@@ -76,8 +85,12 @@ def test_the_frozen_lists_cover_this_torch_and_this_python() -> None:
 
 def test_blocks_get_numbers_when_their_names_are_taken() -> None:
     assert class_name("RipplePool", {"RipplePool"}) == "RipplePool2"
-    assert class_name("linear_state", ()) == "Linearstate"
+    assert class_name("linear_state", ()) == "LinearState"
+    assert class_name("linear_state", {"LinearState"}) == "LinearState2"
+    assert class_name("Block'", ()) == "BlockP"
     assert class_name("Tensor", ()) == "Tensor2"
+    assert [class_name(word, ()) for word in ("None", "True", "O")] == ["None2", "True2", "O2"]
+    assert function_name("O", {"o"}) == "o_2"
     assert function_name("SplitHeads", ()) == "split_heads"
     assert function_name("QKV", {"qkv"}) == "qkv_2"
     assert function_name("ToMap2D", ()) == "to_map2_d"

@@ -53,6 +53,19 @@ def test_a_file_that_is_no_text_is_kept(tmp_path: Path) -> None:
     assert path.read_bytes() == b"\xff\x00\r\n"
 
 
+@pytest.mark.parametrize("mine", [b'{"theirs": 1}', b"[1]", b"", b"\xff", b"[" * 100_000])
+def test_a_file_in_the_place_of_the_map_is_kept(tmp_path: Path, mine: bytes) -> None:
+    path = tmp_path / "keep.py"
+    map_path(path).write_bytes(mine)
+    with pytest.raises(OverwriteRefused, match=r"keep\.map\.json is not a source map"):
+        write(generate(bank()), path)
+    assert map_path(path).read_bytes() == mine
+    assert not path.exists()
+    write(generate(bank()), path, force=True)
+    write(generate(transformer()), path)
+    assert map_path(path).read_text() == generate(transformer()).map_text
+
+
 def test_a_failed_write_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
