@@ -52,14 +52,19 @@ def run(options: argparse.Namespace) -> int:
     if options.steps is not None and options.steps < 1:
         raise UsageProblem(f"--steps must be at least 1, not {options.steps}")
     request = prepare(options)
-    from linvit_runtime.train import Stopped, train
+    from linvit_runtime.train import Stopped, is_main_process, train
 
-    print(f"run folder {request.directory}")
+    main = is_main_process()
+    if main:
+        print(f"run folder {request.directory}", flush=True)
     try:
-        _report(train(request))
+        result = train(request)
     except Stopped as stopped:
-        print(f"linvit: {stopped}\n  help: add --resume {request.directory}", file=sys.stderr)
+        if main:
+            print(f"linvit: {stopped}\n  help: add --resume {request.directory}", file=sys.stderr)
         return stopped.exit_code
+    if main:
+        _report(result)
     return 0
 
 
@@ -148,8 +153,11 @@ def _interface(graph: Graph) -> tuple[tuple[int, int, int] | None, int | None]:
 
 
 def _report(result: Result) -> None:
-    if result.last and result.best:
-        print(f"test top-1 {100 * result.last.top1:.2f} %, loss {result.last.loss:.4f}")
-        print(f"best top-1 {100 * result.best.top1:.2f} % after step {result.best_step:,}")
+    if result.best:
+        print(f"best test top-1 {100 * result.best.top1:.2f} % after step {result.best_step:,}")
     end = "finished" if result.finished else "stopped, resumable,"
-    print(f"{end} after step {result.step:,}; this took {result.seconds:.1f} s")
+    last = "test" if result.finished else "last test"  # which is older than the last step
+    parts = [f"{end} after step {result.step:,} in {result.seconds:.1f} s"]
+    if result.last:
+        parts.append(f"{last} top-1 {100 * result.last.top1:.2f} %, loss {result.last.loss:.4f}")
+    print("; ".join(parts))

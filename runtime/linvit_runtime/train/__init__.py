@@ -4,7 +4,7 @@ The command line builds a `Run` and calls `train`; it prints a `RunProblem` or `
 with its `exit_code`.
 """
 
-from linvit_runtime.train.distributed import Dist
+from linvit_runtime.train.distributed import Dist, is_main_process
 from linvit_runtime.train.evaluation import Evaluation, evaluate
 from linvit_runtime.train.loop import train
 from linvit_runtime.train.problems import (
@@ -29,6 +29,7 @@ __all__ = [
     "Stopped",
     "StorageProblem",
     "evaluate",
+    "is_main_process",
     "load_weights",
     "read_config",
     "run_directory",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
 from typing import Self
 
@@ -11,6 +12,11 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from linvit_runtime.train.problems import SetupProblem
+
+
+def is_main_process() -> bool:
+    """Whether this process is the one that writes and prints; known before it joins the others."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +69,13 @@ class Dist:
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """`model`, averaging its gradients over the processes if there are several."""
-        return model if self.world == 1 else DistributedDataParallel(model)
+        if self.world == 1:
+            return model
+        # A filter of a depthwise convolution, [C, 1, k, k], is contiguous whatever the stride of
+        # its axis of one element; torch warns that its gradient gives another one, which is true
+        # and without effect.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+        return DistributedDataParallel(model)
 
     def share(self, batch: Tensor) -> Tensor:
         """This process's equal share of a global batch [B, ...]."""

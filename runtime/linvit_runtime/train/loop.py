@@ -15,6 +15,7 @@ from dataclasses import asdict
 from signal import Signals
 from typing import NoReturn
 
+from linvit_runtime.errors import RunProblem
 from linvit_runtime.train.batches import batch_at
 from linvit_runtime.train.checkpoint import Checkpoint, CheckpointStore
 from linvit_runtime.train.distributed import Dist
@@ -26,7 +27,7 @@ from linvit_runtime.train.optimizer import set_learning_rate
 from linvit_runtime.train.problems import Diverged, SetupProblem, Stopped, StorageProblem, storing
 from linvit_runtime.train.progress import Progress
 from linvit_runtime.train.run import Result, Run
-from linvit_runtime.train.run_folder import CHECKPOINTS, METRICS, open_run_folder
+from linvit_runtime.train.run_folder import CHECKPOINTS, METRICS, RunFolder, open_run_folder
 from linvit_runtime.train.schedule import Schedule
 from linvit_runtime.train.signals import StopRequest, stop_on_signal
 from linvit_runtime.train.state import describe_state, initial_state
@@ -53,7 +54,7 @@ def train(run: Run) -> Result:
         stop = stack.enter_context(stop_on_signal())
         dist = stack.enter_context(Dist.from_env(run.device))
         _check_fit(run, dist)
-        folder = stack.enter_context(open_run_folder(run)) if dist.main else None
+        folder = _open_folder(run, dist, stack)
         training = _Training(run, schedule, dist, stop, stack)
         training.finish()
         result = training.result(time.perf_counter() - started)
@@ -79,6 +80,20 @@ def _check_fit(run: Run, dist: Dist) -> None:
         )
     if batch % dist.world:
         raise SetupProblem(f"`batch` = {batch} cannot be shared by {dist.world} processes evenly")
+
+
+def _open_folder(run: Run, dist: Dist, stack: ExitStack) -> RunFolder | None:
+    """Hold the run folder in the main process; the others wait: the model is built from it."""
+    folder: RunFolder | None = None
+    problem: RunProblem | None = None
+    if dist.main:
+        try:
+            folder = stack.enter_context(open_run_folder(run))
+        except RunProblem as error:
+            problem = error
+    if dist.any(problem is not None):
+        raise problem or SetupProblem("the main process cannot use the run folder, and says why")
+    return folder
 
 
 def _shape(shape: tuple[int, int, int]) -> str:

@@ -105,6 +105,18 @@ def test_a_batch_that_cannot_be_shared_is_refused(
         train(small_run(tmp_path))
 
 
+def test_no_process_waits_for_a_folder_that_the_main_one_cannot_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = Dist(1, 2, torch.device("cpu"))
+    monkeypatch.setattr(Dist, "from_env", lambda _device: second)
+    monkeypatch.setattr(Dist, "__exit__", lambda *_: None)
+    monkeypatch.setattr(Dist, "any", lambda _dist, flag: not flag)  # the main one has failed
+    with pytest.raises(SetupProblem, match="the main process cannot use the run folder"):
+        train(small_run(tmp_path))
+    assert not list(tmp_path.iterdir()), "and it alone writes"
+
+
 if __name__ == "__main__":
     train(
         small_run(Path(sys.argv[1]), LayerNet, recipe=recipe(), stop_after=int(sys.argv[2]) or None)
