@@ -15,6 +15,10 @@ from linvit_dsl.syntax import ast
 LARGEST = 10**12
 """No static number may exceed it: catches runaway powers before they cost time."""
 LARGEST_EXPONENT = 64
+LONGEST_FRACTION = 10**256
+"""No denominator may exceed it, for the same reason; `1e-64` is the smallest number of a text."""
+LARGEST_DEGREE = 16
+"""Highest power of the batch: a tensor with as many axes of it could not be stored."""
 
 
 def calculate(expression: ast.Binary, left: Number, right: Number) -> Number:
@@ -24,8 +28,8 @@ def calculate(expression: ast.Binary, left: Number, right: Number) -> Number:
         SpecError: E0309, not defined for these numbers, or out of range.
     """
     value = _value(expression, left.value, right.value)
-    if not isinstance(value, Poly) and abs(value) > LARGEST:
-        raise SpecError(_undefined(expression, left, right, "the result is beyond 10^12"))
+    if (why := _excess(value)) is not None:
+        raise SpecError(_refused(expression, left.value, right.value, why))
     operands = (left.origin, right.origin)
     origin = Origin("", show_number(value), "", expression.span, operands)
     number = Number(value, origin)
@@ -35,6 +39,25 @@ def calculate(expression: ast.Binary, left: Number, right: Number) -> Number:
     if expression.operator == "/" and left.whole and right.whole:
         division = Division(expression, left, right)
     return Number(value, origin, division)
+
+
+def _excess(value: Quantity) -> str | None:
+    """Why a result is refused that would make the next operations slow; None if it is not."""
+    if isinstance(value, Poly):
+        if _degree(value) > LARGEST_DEGREE:
+            return f"the batch has powers up to {LARGEST_DEGREE}"
+        parts: tuple[Fraction | float, ...] = tuple(c for _, c in value.terms)
+    else:
+        parts = (value,)
+    if any(abs(part) > LARGEST for part in parts):
+        return "the result is beyond 10^12"
+    if any(isinstance(p, Fraction) and p.denominator > LONGEST_FRACTION for p in parts):
+        return "the result has too long a fraction"
+    return None
+
+
+def _degree(value: Poly) -> int:
+    return max((sum(power for _, power in m) for m, _ in value.terms), default=0)
 
 
 def negative(expression: ast.Unary, operand: Number) -> Number:
@@ -113,14 +136,22 @@ def _power(expression: ast.Binary, a: Quantity, b: Quantity) -> Quantity:
     if isinstance(a, Poly):
         if isinstance(b, float) or b < 0 or Fraction(b).denominator != 1:
             raise SpecError(_refused(expression, a, b, "the batch has whole powers only"))
+        if _degree(a) * int(b) > LARGEST_DEGREE:
+            raise SpecError(
+                _refused(expression, a, b, f"the batch has powers up to {LARGEST_DEGREE}")
+            )
         return a ** int(b)
-    if isinstance(b, float) or Fraction(b).denominator != 1:
-        if a < 0:
-            raise SpecError(_refused(expression, a, b, "the root of a negative number"))
-        return float(a) ** float(b)
     if a == 0 and b < 0:
         raise SpecError(_refused(expression, a, b, "division by zero"))
-    return a ** int(b) if isinstance(a, float) else Fraction(a) ** int(b)
+    root = isinstance(b, float) or Fraction(b).denominator != 1
+    if root and a < 0:
+        raise SpecError(_refused(expression, a, b, "the root of a negative number"))
+    try:
+        if root or isinstance(a, float):
+            return float(a) ** float(b)
+        return Fraction(a) ** int(b)
+    except OverflowError:
+        raise SpecError(_refused(expression, a, b, "the result is beyond 10^12")) from None
 
 
 def _floor(expression: ast.Binary, a: Quantity, b: Quantity) -> Quantity:
@@ -133,10 +164,6 @@ def _floor(expression: ast.Binary, a: Quantity, b: Quantity) -> Quantity:
             raise SpecError(_refused(expression, a, b, "the batch is not known"))
         return quotient if expression.operator == "//" else 0
     return math.floor(a / b) if expression.operator == "//" else a % b
-
-
-def _undefined(expression: ast.Binary, left: Number, right: Number, why: str) -> Diagnostic:
-    return _refused(expression, left.value, right.value, why)
 
 
 def _refused(expression: ast.Binary, a: Quantity, b: Quantity, why: str) -> Diagnostic:

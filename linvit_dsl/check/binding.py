@@ -24,6 +24,7 @@ from linvit_dsl.check.values import (
 from linvit_dsl.errors import Fix, Label, Span, SpecError, diagnose
 from linvit_dsl.errors.suggest import nearest
 from linvit_dsl.graph.size import Poly
+from linvit_dsl.ops.initializers import INITIALIZERS
 from linvit_dsl.syntax import ast
 
 if TYPE_CHECKING:
@@ -56,6 +57,31 @@ def bind_operator(
             raise _unknown(target.name, name, fields, place)
         statics[name] = _static(value, place)
     return replace(target, statics=statics)
+
+
+def bind_initializer(
+    target: Initializer, positional: list[Given], named_: dict[str, Given], span: Span
+) -> Initializer:
+    """An initializer with its numbers.
+
+    Raises:
+        SpecError: E0311 too many or too few, E0312 given by name, E0336 not a number, or one that
+            depends on the batch.
+    """
+    for name, (_, place) in named_.items():
+        raise _unknown(target.name, name, (), place)
+    fewest, most = INITIALIZERS[target.name]
+    if not fewest <= len(positional) <= most:
+        given_ = len(positional)
+        raise SpecError(diagnose("E0311", span, name=target.name, expected=most, given=given_))
+    arguments: list[float] = []
+    for value, place in positional:
+        if not isinstance(value, Number) or isinstance(value.value, Poly):
+            told = kind_of(value) if not isinstance(value, Number) else f"{value}, the batch in it"
+            problem = f"needs a number, not {told}"
+            raise SpecError(diagnose("E0336", place, name=target.name, problem=problem))
+        arguments.append(float(value.value))
+    return Initializer(target.name, tuple(arguments))
 
 
 def bind_block(
@@ -252,12 +278,14 @@ def _static(value: Result, place: Span) -> Static:
 
 def _unknown(owner: str, name: str, legal: Iterable[str], place: Span) -> SpecError:
     near = nearest(name, legal)
+    legal = tuple(legal)
+    has = f"it has: {', '.join(legal)}" if legal else "what it takes has no name: leave it out"
     key = Span(place.source, place.start, place.start + len(name))
     return SpecError(
         diagnose(
             "E0312",
             key,
-            helps=(f"did you mean `{near}`?" if near else f"it has: {', '.join(legal)}",),
+            helps=(f"did you mean `{near}`?" if near else has,),
             fixes=(Fix(key, near, f"replace by `{near}`"),) if near else (),
             block=owner,
             name=name,

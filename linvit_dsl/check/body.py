@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import assert_never
+from typing import Any, assert_never
 
 from linvit_dsl.check import arithmetic
 from linvit_dsl.check.builder import GraphBuilder
@@ -27,6 +27,9 @@ from linvit_dsl.check.walk import bound_by, children
 from linvit_dsl.errors import Label, Span, SpecError, diagnose
 from linvit_dsl.graph import limits
 from linvit_dsl.graph.ir import Carried, Node, Origin, Value
+from linvit_dsl.graph.size import at_batch
+from linvit_dsl.ops import OpProblem
+from linvit_dsl.ops.initializers import check_initializer
 from linvit_dsl.syntax import ast, holes
 
 Results = tuple[Value | tuple[Value, ...], ...]
@@ -239,6 +242,13 @@ class Body:
             raise Poisoned
         if any(not isinstance(dim.size, int) for dim in type_.dims):
             raise SpecError(diagnose("E0319", statement.shape.span, name=statement.shape.span.text))
+        sizes = tuple(at_batch(size, 1) for size in type_.sizes)
+        try:
+            check_initializer(initializer, sizes)
+        except OpProblem as problem:
+            slots: dict[str, Any] = problem.slots
+            place = (statement.initializer or statement).span
+            raise SpecError(diagnose(problem.code, place, **slots)) from None
         self.scope.names[name.name] = self.builder.store(
             name.name, type_, initializer, trained=statement.trained, span=name.span
         )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 from linvit_dsl.check import arithmetic, functions
-from linvit_dsl.check.binding import bind_block, bind_operator, offer
+from linvit_dsl.check.binding import bind_block, bind_initializer, bind_operator, offer
 from linvit_dsl.check.dimensions import as_dimension
 from linvit_dsl.check.operators import apply_operator, combine
 from linvit_dsl.check.values import (
@@ -28,7 +28,6 @@ from linvit_dsl.errors import Span, SpecError, diagnose
 from linvit_dsl.errors.suggest import nearest
 from linvit_dsl.graph import limits
 from linvit_dsl.graph.ir import Dim, Initializer, Value
-from linvit_dsl.graph.size import Poly
 from linvit_dsl.ops import OPS
 from linvit_dsl.ops.initializers import INITIALIZERS
 from linvit_dsl.syntax import ast
@@ -281,7 +280,7 @@ class Expressions:
                     positional.append((self.evaluate(argument), argument.span))
         match target:
             case Initializer():
-                return self._initializer(expression, target, positional)
+                return bind_initializer(target, positional, named, expression.span)
             case OperatorValue() if target.parameter:
                 return target
             case OperatorValue():
@@ -301,19 +300,6 @@ class Expressions:
         if not -len(items) <= index < len(items):
             raise SpecError(diagnose("E0306", argument.span, index=index, length=len(items)))
         return items[index]
-
-    def _initializer(
-        self, expression: ast.Statics, target: Initializer, given_: list[tuple[Result, Span]]
-    ) -> Initializer:
-        numbers = [value for value, _ in given_ if isinstance(value, Number)]
-        fewest, most = INITIALIZERS[target.name]
-        if len(numbers) != len(given_) or not fewest <= len(given_) <= most:
-            raise SpecError(
-                diagnose(
-                    "E0311", expression.span, name=target.name, expected=most, given=len(given_)
-                )
-            )
-        return Initializer(target.name, tuple(_real(number) for number in numbers))
 
     def _member(self, expression: ast.Member) -> Result:
         target = self.evaluate(expression.target)
@@ -379,10 +365,6 @@ class Expressions:
         if label is not None:
             target = labelled(target, label)
         return self.apply(target, tuple(arguments), tuple(spans), expression.span, names, keywords)
-
-
-def _real(number: Number) -> float:
-    return float(number.value) if not isinstance(number.value, Poly) else 0.0
 
 
 def _builtin(name: str) -> Result | None:
