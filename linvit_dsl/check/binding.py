@@ -40,7 +40,7 @@ def bind_operator(
     """An operator with more static arguments; unknown names go to its pattern axes if it has any.
 
     Raises:
-        SpecError: E0311 too many, E0312 unknown.
+        SpecError: E0304 given twice, E0311 too many, E0312 unknown.
     """
     fields = [name for name in target.op.Attributes.model_fields if name != "axes"]
     free = [name for name in fields if name not in target.statics]
@@ -48,6 +48,7 @@ def bind_operator(
         raise SpecError(
             diagnose("E0311", span, name=target.name, expected=len(fields), given=len(positional))
         )
+    _disjoint(target.name, free[: len(positional)], named_)
     statics = dict(target.statics)
     for name, (value, _) in zip(free, positional, strict=False):
         statics[name] = _static(value, span)
@@ -93,7 +94,7 @@ def bind_block(
     """A block with more static arguments.
 
     Raises:
-        SpecError: E0311 too many, E0312 unknown.
+        SpecError: E0304 given twice, E0311 too many, E0312 unknown.
     """
     own = [static.name.name for static in target.declaration.statics]
     free = [name for name in own if name not in target.statics]
@@ -103,6 +104,7 @@ def bind_block(
                 "E0311", expression.span, name=target.name, expected=len(own), given=len(positional)
             )
         )
+    _disjoint(target.name, free[: len(positional)], named_)
     statics, places = dict(target.statics), dict(target.places)
     for name, (value, place) in zip(free, positional, strict=False):
         how = f"from {quote(expression.span.text)}"
@@ -265,7 +267,7 @@ def _is_kind(kind: ast.StaticKind, value: Static | Value) -> bool:
                 element is None or all(_is_kind(element, item) for item in value)
             )
         case _:
-            return False
+            return True  # No such kind, which was reported where it is declared.
 
 
 def _static(value: Result, place: Span) -> Static:
@@ -274,6 +276,18 @@ def _static(value: Result, place: Span) -> Static:
             diagnose("E0310", place, name=place.text, kind="static argument", value="a tensor")
         )
     return value
+
+
+def twice(owner: str, name: ast.Identifier) -> SpecError:
+    """E0304: the same brackets give an argument by its name again."""
+    return SpecError(diagnose("E0304", name.span, name=name.name, block=owner))
+
+
+def _disjoint(owner: str, filled: list[str], named_: dict[str, Given]) -> None:
+    """Demand that no argument is given by its position and by its name."""
+    for name, (_, place) in named_.items():
+        if name in filled:
+            raise SpecError(diagnose("E0304", place, name=name, block=owner))
 
 
 def _unknown(owner: str, name: str, legal: Iterable[str], place: Span) -> SpecError:

@@ -9,7 +9,7 @@ from typing import Any, assert_never
 from linvit_dsl.check import arithmetic
 from linvit_dsl.check.builder import GraphBuilder
 from linvit_dsl.check.dimensions import as_dimension
-from linvit_dsl.check.expressions import Expressions, Poisoned
+from linvit_dsl.check.expressions import Expressions
 from linvit_dsl.check.operators import combine
 from linvit_dsl.check.provenance import chain, named, quote
 from linvit_dsl.check.shapes import ShapeMatch, declared_type
@@ -17,6 +17,7 @@ from linvit_dsl.check.values import (
     UNKNOWN,
     Initializer,
     Number,
+    Poisoned,
     Result,
     SharedLayer,
     Unknown,
@@ -160,12 +161,13 @@ class Body:
             self._bind_dim(name, number, statement)
 
     def _bind_dim(self, name: ast.Identifier, number: Number, statement: ast.Dim) -> None:
-        if name.name in self.scope.names and isinstance(self.scope.names[name.name], Number):
-            known = self.scope.names[name.name]
-            if isinstance(known, Number) and known.value != number.value:
-                raise SpecError(
-                    diagnose("E0303", statement.span, name=name.name, first=known, second=number)
-                )
+        if (name.span.source.name, name.span.start) in self.scope.elaborator.flagged:
+            raise Poisoned
+        known = self.scope.names.get(name.name)
+        if isinstance(known, Number) and known.value != number.value:
+            raise SpecError(
+                diagnose("E0303", statement.span, name=name.name, first=known, second=number)
+            )
         how = f"from {quote(statement.span.text)}"
         worked = substituted(statement.value, self.scope)
         how += f" = {worked}" if worked not in (str(number), statement.value.span.text) else ""
@@ -330,7 +332,8 @@ class Body:
                 if binder:
                     scope.bind_names(binder, item, statement.span)
                 failed = self.failed
-                self._statements(statement.body)
+                if self._statements(statement.body) is not None:
+                    self.failed = True  # A `return` in a loop was reported with the names.
             iterations.append(tuple(nodes))
             states.append(dict(scope.names))
             if self.failed and not failed:

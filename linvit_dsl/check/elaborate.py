@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from linvit_dsl.check.binding import bind_statics
 from linvit_dsl.check.body import Body
 from linvit_dsl.check.builder import GraphBuilder
-from linvit_dsl.check.expressions import Expressions, Poisoned
+from linvit_dsl.check.expressions import Expressions
 from linvit_dsl.check.lints import unused_weights
 from linvit_dsl.check.operators import shared_slot
 from linvit_dsl.check.program import Module, Program
@@ -27,6 +27,7 @@ from linvit_dsl.check.values import (
     UNKNOWN,
     BlockValue,
     Number,
+    Poisoned,
     Result,
     Static,
     Unknown,
@@ -201,7 +202,7 @@ class Elaborator:
         if len(self.frames) >= limits.NESTING:
             raise SpecError(diagnose("E0205", span, cycle=f"{block.name} -> ... -> {block.name}"))
         builder = GraphBuilder(declaration.head)
-        scope = Expressions(self, block.module, builder)
+        scope = Expressions(self, block.module, builder, declaration.lost)
         self._bind_arguments(scope, block, declaration, arguments, spans, span)
         key = self._key(declaration, scope, arguments)
         if key not in self._cache:

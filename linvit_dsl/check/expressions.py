@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 from linvit_dsl.check import arithmetic, functions
-from linvit_dsl.check.binding import bind_block, bind_initializer, bind_operator, offer
+from linvit_dsl.check.binding import bind_block, bind_initializer, bind_operator, offer, twice
 from linvit_dsl.check.dimensions import as_dimension
 from linvit_dsl.check.operators import apply_operator, combine
 from linvit_dsl.check.values import (
@@ -17,6 +17,7 @@ from linvit_dsl.check.values import (
     ModuleValue,
     Number,
     OperatorValue,
+    Poisoned,
     Result,
     Unknown,
     key_of,
@@ -38,10 +39,6 @@ if TYPE_CHECKING:
     from linvit_dsl.check.program import Module
 
 
-class Poisoned(Exception):
-    """Something that was already reported is used: give up quietly."""
-
-
 class Expressions:
     """The names of one block (or of a file's top level), and what expressions over them mean.
 
@@ -49,16 +46,22 @@ class Expressions:
         elaborator: Specialises the blocks that are applied.
         module: Where the expressions stand.
         builder: Receives the nodes; None where no tensors can be (constants, aliases, recipes).
+        lost: Names in statements that could not be parsed, which may have bound them.
 
     `names` grows as statements bind them; `rests` holds what `*b` stands for.
     """
 
     def __init__(
-        self, elaborator: Elaborator, module: Module, builder: GraphBuilder | None = None
+        self,
+        elaborator: Elaborator,
+        module: Module,
+        builder: GraphBuilder | None = None,
+        lost: frozenset[str] = frozenset(),
     ) -> None:
         self.elaborator = elaborator
         self.module = module
         self.builder = builder
+        self.lost = lost
         self.names: dict[str, Result | Unknown] = {}
         self.rests: dict[str, tuple[Dim, ...]] = {}
 
@@ -126,7 +129,8 @@ class Expressions:
         if isinstance(value, Unknown):
             raise Poisoned
         if value is None:
-            if (expression.span.source.name, expression.span.start) in self.elaborator.flagged:
+            place = (expression.span.source.name, expression.span.start)
+            if name in self.lost or place in self.elaborator.flagged:
                 raise Poisoned
             raise SpecError(diagnose("E0209", expression.span, name=name))
         return value
@@ -273,6 +277,8 @@ class Expressions:
         for argument in expression.arguments:
             match argument:
                 case ast.NamedArgument():
+                    if argument.name.name in named:
+                        raise twice(expression.target.span.text, argument.name)
                     named[argument.name.name] = (self.evaluate(argument.value), argument.span)
                 case ast.Splat():
                     positional += [(v, argument.span) for v in self.items(argument.value)]
@@ -339,6 +345,8 @@ class Expressions:
         for argument in expression.arguments:
             match argument:
                 case ast.NamedArgument():
+                    if argument.name.name in keywords:
+                        raise twice(expression.target.span.text, argument.name)
                     value = self.evaluate(argument.value)
                     if not isinstance(value, Value):
                         raise SpecError(

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 from linvit_dsl.check.binding import bind_block, bind_statics
 from linvit_dsl.check.elaborate import Elaborator
-from linvit_dsl.check.expressions import Expressions, Poisoned
+from linvit_dsl.check.expressions import Expressions
 from linvit_dsl.check.parameters import count_parameters
 from linvit_dsl.check.program import Program
 from linvit_dsl.check.provenance import Frame, named
 from linvit_dsl.check.shapes import declared_type
-from linvit_dsl.check.values import BlockValue, Number
+from linvit_dsl.check.values import BlockValue, Number, Poisoned
 from linvit_dsl.errors import Diagnostic, InternalError, Source, Span, SpecError, diagnose
 from linvit_dsl.errors.suggest import nearest
 from linvit_dsl.graph import limits

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
+from linvit_dsl.check.declarations import check_item, check_items
 from linvit_dsl.check.files import library_module_of
 from linvit_dsl.check.functions import FUNCTIONS, REDUCTIONS
 from linvit_dsl.check.recursion import find_recursion
@@ -32,7 +33,11 @@ BUILTINS = frozenset((*OPS, *FUNCTIONS, *REDUCTIONS, *INITIALIZERS))
 def resolve_names(module: Module, program: Program) -> None:
     """Check every name of `module`."""
     outer = set(BUILTINS) | module.declared
+    program.diagnostics += check_items(module.file.items)
     for item in module.file.items:
+        for found in check_item(item):
+            program.diagnostics.append(found)
+            program.flagged.add((found.primary.span.source.name, found.primary.span.start))
         resolver = _Resolver(module, program, set(outer))
         match item:
             case ast.Block():

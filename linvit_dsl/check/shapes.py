@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from linvit_dsl.check.provenance import chain, named
-from linvit_dsl.check.values import UNKNOWN, Number, Result, literal
+from linvit_dsl.check.values import UNKNOWN, Number, Poisoned, Result, literal
 from linvit_dsl.errors import Diagnostic, Label, Span, SpecError, diagnose
 from linvit_dsl.graph.ir import Dim, Origin, TensorType, Value
 from linvit_dsl.graph.size import Poly
@@ -55,6 +55,8 @@ class ShapeMatch:
     ) -> None:
         axes, dims = list(shape.axes), list(type_.dims)
         rest = [index for index, axis in enumerate(axes) if isinstance(axis, ast.RestAxes)]
+        if len(rest) > 1:
+            raise Poisoned  # Reported where it is declared.
         missing = len(dims) - len(axes)
         if (missing != 0 and not rest) or missing < -len(rest):
             declared = Label(shape.span, f"declared with {len(axes) - len(rest)} axes")
@@ -128,16 +130,29 @@ class ShapeMatch:
 
 
 def declared_type(scope: Expressions, shape: ast.TensorShape) -> TensorType:
-    """A shape all of whose axes are known, as a type."""
+    """A shape all of whose axes are known, as a type.
+
+    Raises:
+        SpecError: An axis has no value, or is no size.
+    """
     dims: list[Dim] = []
     for axis in shape.axes:
         if isinstance(axis, ast.RestAxes):
-            dims += scope.rests[("*" + axis.name.name)]
+            dims += _rest(scope, axis)
             continue
         number = scope.dimension(axis)
         size = number.value if isinstance(number.value, Poly) else int(number.value)
         dims.append(Dim(size, number.origin))
     return TensorType(tuple(dims))
+
+
+def _rest(scope: Expressions, axis: ast.RestAxes) -> tuple[Dim, ...]:
+    name = axis.name
+    if (known := scope.rests.get("*" + name.name)) is not None:
+        return known
+    if (name.span.source.name, name.span.start) in scope.elaborator.flagged:
+        raise Poisoned
+    raise SpecError(diagnose("E0209", axis.span, name=f"*{name.name}"))
 
 
 def with_origins(

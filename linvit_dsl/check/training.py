@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from linvit_dsl.check.elaborate import Elaborator
-from linvit_dsl.check.expressions import Expressions, Poisoned
+from linvit_dsl.check.expressions import Expressions
 from linvit_dsl.check.models import choose_model
 from linvit_dsl.check.program import Program
 from linvit_dsl.check.recipe import Recipe, check_recipe
 from linvit_dsl.check.recipe_problem import RecipeProblem
-from linvit_dsl.check.values import Number, kind_of
+from linvit_dsl.check.values import Number, Poisoned, kind_of
 from linvit_dsl.errors import Diagnostic, Label, Source, Span, SpecError, diagnose
 from linvit_dsl.errors.suggest import nearest
 from linvit_dsl.syntax import ast, parse_expression

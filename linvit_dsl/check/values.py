@@ -137,6 +137,11 @@ class Unknown:
 
 UNKNOWN = Unknown()
 
+
+class Poisoned(Exception):
+    """Something that was already reported is used: give up quietly."""
+
+
 Static = (
     Number
     | bool

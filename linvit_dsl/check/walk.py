@@ -68,14 +68,18 @@ def declared_axes(shape: ast.Shape) -> Iterator[str]:
             yield axis.name.name
 
 
-def references(node: BaseModel) -> Iterator[ast.Name]:
-    """Every name that is used in a piece of syntax, in the order of the text."""
-    pending: list[object] = [node]
+def nodes(root: BaseModel) -> Iterator[BaseModel]:
+    """Every node of a piece of syntax, in the order of the text."""
+    pending: list[object] = [root]
     while pending:
-        node_ = pending.pop()
-        if isinstance(node_, ast.Name):
-            yield node_
-        elif isinstance(node_, tuple):
-            pending += reversed(node_)
-        elif isinstance(node_, BaseModel):
-            pending += reversed([getattr(node_, field) for field in type(node_).model_fields])
+        node = pending.pop()
+        if isinstance(node, tuple):
+            pending += reversed(node)
+        elif isinstance(node, BaseModel):
+            yield node
+            pending += reversed([getattr(node, field) for field in type(node).model_fields])
+
+
+def references(root: BaseModel) -> Iterator[ast.Name]:
+    """Every name that is used in a piece of syntax, in the order of the text."""
+    return (node for node in nodes(root) if isinstance(node, ast.Name))

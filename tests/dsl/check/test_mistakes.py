@@ -134,3 +134,148 @@ def test_powers_of_the_batch_out_of_range(power: str) -> None:
 
 def test_powers_in_range() -> None:
     assert findings(f"const A = 2^10 + 4^(1/2) + 0^2 + 2^(-1) * 2\n{SOUND}") == []
+
+
+# Returns
+
+
+def test_a_return_in_a_loop_is_the_only_finding() -> None:
+    text = model("  repeat 2 {\n    x = x |> relu\n    return x\n  }")
+    assert findings(text) == [("E0406", "`return` stands in a loop", 4)]
+
+
+def test_a_return_in_a_branch_in_a_loop() -> None:
+    text = model("  for i in [1, 2] {\n    if i == 1 { return x }\n  }\n  return x")
+    assert [(code, line) for code, _, line in findings(text)] == [("E0406", 3)]
+
+
+@pytest.mark.parametrize("end", ["return x", "if true { return x } else { return x }"])
+def test_nothing_stands_behind_a_return(end: str) -> None:
+    text = model(f"  {end}\n  y = x |> linear[4]\n  z = y")
+    message = "nothing behind a `return` is a part of the block"
+    assert findings(text) == [("E0407", message, 3)]
+
+
+def test_a_return_in_one_branch_ends_nothing() -> None:
+    assert findings(model("  if false { return x }\n  return x")) == []
+
+
+# Statements that were lost
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "  y = x |> |> linear[4]\n  z = y + 1\n  return z",
+        "  param p: [4 ~ zeros\n  return x + p",
+        "  (a, b = split[-1](x, [2, 2])\n  return concat[-1](a, b)",
+    ],
+)
+def test_a_syntax_error_is_one_finding(body: str) -> None:
+    found = findings(model(body))
+    assert [(code[:3], line) for code, _, line in found] == [("E01", 2)]
+
+
+# Arguments given twice
+
+
+@pytest.mark.parametrize(
+    "arguments", ["4, out = 5", "out = 4, out = 5", "init = zeros, out = 4, init = zeros"]
+)
+def test_an_operator_argument_given_twice(arguments: str) -> None:
+    name = "init" if "init" in arguments else "out"
+    found = findings(model(f"  return x |> linear[{arguments}]"))
+    assert found == [("E0304", f"`{name}` of `linear` is given twice", 2)]
+
+
+@pytest.mark.parametrize("arguments", ["2, k = 2", "k = 2, k = 3"])
+def test_a_block_argument_given_twice(arguments: str) -> None:
+    block = "block F[k: int = 1](x: [*a, d]) -> [*a, d] { return x * k }"
+    text = f"{block}\n{model(f'  return x |> F[{arguments}]')}"
+    assert findings(text) == [("E0304", "`k` of `F` is given twice", 3)]
+
+
+def test_a_tensor_given_twice_by_name() -> None:
+    body = "  return attend(x, x, x, keep = x, keep = x)"
+    found = findings(model(body, head="M(x: [B, 2, 4, 4]) -> [B, 2, 4, 4]"))
+    assert found == [("E0304", "`keep` of `attend` is given twice", 2)]
+
+
+def test_an_alias_may_be_changed() -> None:
+    text = "block F[k: int = 1](x: [*a, d]) -> [*a, d] { return x * k }\nblock G = F[k = 2]\n"
+    assert findings(text + model("  return x |> G[k = 3] |> F[k = 1][k = 2]")) == []
+
+
+# Declarations
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("model M[d: dim = 8, d: dim = 4](x: [B, 4]) -> [B, 4] { return x }", 1),
+        ("model M[x: dim = 8](x: [B, 4]) -> [B, 4] { return x }", 1),
+        ("model M(x: [B, 4], x: [B, 4]) -> [B, 4] { return x }", 1),
+        ("block F(d: [B, d]) -> [B, 4] { return d }\n" + SOUND, 1),
+        (model("  (a, a) = [1, 2]\n  return x"), 2),
+        (model("  dim (a, a) = [1, 2]\n  return x"), 2),
+        (model("  for (a, a) in [[1, 2]] { x = x |> relu }\n  return x"), 2),
+        (model("  c = [a for (a, a) in [[1, 2]]]\n  return x"), 2),
+    ],
+)
+def test_a_name_bound_twice(text: str, line: int) -> None:
+    found = findings(text)
+    assert [(code, line) for code, _, line in found] == [("E0202", line)]
+    assert found[0][1].endswith("is bound twice")
+
+
+RECIPE = """recipe r {
+  data { name = "digits"; batch = 64 }
+  optimizer { lr = 1e-3 }
+  schedule { epochs = 5ep }
+}
+"""
+DIGITS = """model M(img: [B, 1, 8, 8]) -> [B, 10] {
+  return img |> rearrange["b c h w -> b (c h w)"] |> linear[10]
+}
+"""
+
+
+def test_a_recipe_declared_twice() -> None:
+    found = findings(f"{RECIPE}{RECIPE}train M with r\n{DIGITS}")
+    assert found == [("E0210", "`r` is declared twice in this file", 6)]
+
+
+def test_a_model_trained_twice() -> None:
+    found = findings(f"{RECIPE}train M with r\ntrain M with r\n{DIGITS}")
+    assert found == [("E0607", "two `train` say how to train `M`", 7)]
+
+
+def test_a_field_set_twice() -> None:
+    twice = RECIPE.replace("lr = 1e-3", "lr = 1e-3; lr = 1e-4")
+    assert findings(f"{twice}train M with r\n{DIGITS}") == [("E0202", "`lr` is bound twice", 3)]
+
+
+def test_a_kind_that_does_not_exist() -> None:
+    text = "block F[k: foo, j: list[reel]](x: [B, d]) -> [B, d] { return x }\n"
+    expected = [("E0213", "there is no kind `foo`", 1), ("E0213", "there is no kind `reel`", 1)]
+    assert findings(text + SOUND) == expected
+    assert findings(text + model("  return x |> F[1, [2]]")) == expected
+
+
+@pytest.mark.parametrize("head", ["x: [*a, d, *b]) -> [*a, d]", "x: [*a, d]) -> [*a, d, *a]"])
+def test_two_rests_in_one_shape(head: str) -> None:
+    text = f"block F({head} {{ return x }}\n" + model("  return x |> F")
+    assert codes(text)[0] == "E0338"
+
+
+# Rests
+
+
+def test_a_rest_that_nothing_binds() -> None:
+    found = findings(model("  param p: [*s, 4] ~ zeros\n  return x + p"))
+    assert [(code, line) for code, _, line in found] == [("E0201", 2)]
+
+
+def test_a_rest_that_is_a_number() -> None:
+    found = findings(model("  dim s = 2\n  param p: [*s, 4] ~ zeros\n  return x + p"))
+    assert found == [("E0209", "`*s` has no value here", 3)]
