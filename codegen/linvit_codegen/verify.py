@@ -1,14 +1,15 @@
 """The last gate: a generated module may do what generated modules do, and nothing else.
 
 Names and numbers of a spec are validated long before. This looks at the outcome alone, so that a
-mistake anywhere in the compiler becomes an internal error and not code of a stranger's.
+mistake anywhere in the compiler becomes an internal error and not code of a stranger's; and so that
+the module in a run folder from elsewhere can be refused before it runs.
 """
 
 from __future__ import annotations
 
 import ast
 
-from linvit_codegen.names import IMPORTED
+from linvit_codegen.names import BUILTINS, IMPORTED
 from linvit_dsl.errors import InternalError
 
 _NODES = (
@@ -18,6 +19,7 @@ _NODES = (
     ast.Slice, ast.BinOp, ast.UnaryOp, ast.USub, ast.operator, ast.GeneratorExp,
     ast.comprehension, ast.Starred, ast.expr_context,
 )  # fmt: skip
+_PLACED = (ast.Import, ast.ImportFrom, ast.ClassDef, ast.FunctionDef)
 _IMPORTS = {
     "import torch",
     "import torch.nn.functional as F",
@@ -25,12 +27,44 @@ _IMPORTS = {
 }
 _FUNCTIONS = {"range", "super", "zip"}
 _ANNOTATIONS = {"Tensor", "bool", "float", "int", "tuple"}
-_LIBRARIES = {"F", "init", "kernels", "layers", "nn", "torch", "trace"}
-# Of torch's functions, those that read, write, load or compile something.
-_FORBIDDEN = {
-    "classes", "compile", "export", "hub", "jit", "library", "load", "multiprocessing", "onnx",
-    "ops", "package", "save", "serialization", "utils",
+# What is not listed is refused: `torch.load` runs code, and so does `torch.os.system`.
+_LIBRARIES = {
+    "F": {"elu", "gelu", "pad", "relu", "scaled_dot_product_attention", "silu", "unfold"},
+    "init": {"constant", "dirac", "normal", "trunc_normal", "xavier", "zeros"},
+    "kernels": {"linear_attention"},
+    "layers": {"Constant", "DropPath", "attend", "expect_shape"},
+    "nn": {
+        "Conv2d", "Dropout", "LayerNorm", "Linear", "Module", "ModuleList", "Parameter",
+        "ParameterList",
+    },
+    "torch": {
+        "abs", "cat", "einsum", "empty", "exp", "eye", "ones", "sigmoid", "stack", "tanh",
+    },
+    "trace": {"locate_errors"},
 }  # fmt: skip
+_METHODS = {
+    "amax", "detach", "expand", "flatten", "mean", "permute", "repeat_interleave", "reshape",
+    "shape", "softmax", "split", "squeeze", "sum", "transpose", "unflatten", "unsqueeze",
+}  # fmt: skip
+"""Of tensors."""
+_RESERVED = IMPORTED | BUILTINS
+
+
+class NotGenerated(Exception):
+    """A module holds what generated modules never do.
+
+    Args:
+        line: Where, from 1.
+        what: That which is found there.
+    """
+
+    def __init__(self, line: int, what: str) -> None:
+        super().__init__(line, what)
+        self.line = line
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"line {self.line} holds {self.what}, which generated modules never do"
 
 
 def verify(text: str, top: str, defined: tuple[str, ...]) -> None:
@@ -45,16 +79,47 @@ def verify(text: str, top: str, defined: tuple[str, ...]) -> None:
         InternalError: It is not Python, or holds anything that generated modules never do.
     """
     try:
-        tree = ast.parse(text)
+        _Gate(top, defined).check(_parsed(text))
+    except NotGenerated as error:
+        raise InternalError(f"{error.what} in line {error.line} of the module of {top}") from error
+
+
+def expect_generated(text: str) -> ast.Module:
+    """The syntax tree of a module of unknown origin, which may be compiled and run as it is.
+
+    Raises:
+        NotGenerated: It holds anything that generated modules never do.
+    """
+    tree = _parsed(text)
+    defined = [n.name for n in tree.body if isinstance(n, ast.ClassDef | ast.FunctionDef)]
+    exported = [name for name in defined if f"__all__ = ['{name}']" in map(_text, tree.body)]
+    if not exported:
+        raise NotGenerated(1, "no model")
+    _Gate(exported[0], tuple(defined)).check(tree)
+    return tree
+
+
+def _parsed(text: str) -> ast.Module:
+    try:
+        return ast.parse(text)
     except SyntaxError as error:
-        raise InternalError(f"the generated module of {top} is not Python: {error}") from error
-    _Gate(top, defined).check(tree)
+        raise NotGenerated(error.lineno or 1, f"what is not Python ({error.msg})") from error
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise NotGenerated(1, f"what is not Python ({error})") from error
+
+
+def _text(node: ast.AST) -> str:
+    try:
+        return ast.unparse(node)
+    except RecursionError:
+        return "something nested too deeply"
 
 
 class _Gate:
     def __init__(self, top: str, defined: tuple[str, ...]) -> None:
         self._defined = set(defined)
         self._callable = self._defined | _FUNCTIONS
+        self._known = IMPORTED | _FUNCTIONS | _ANNOTATIONS | self._defined
         self._last = f"trace.locate_errors({top}, __file__)"
         self._all = f"__all__ = ['{top}']"
 
@@ -62,7 +127,11 @@ class _Gate:
         """Check every statement and expression."""
         for statement in tree.body:
             self._top_level(statement)
+        classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+        placed = {*tree.body, *(node for class_ in classes for node in class_.body)}
         for node in ast.walk(tree):
+            if isinstance(node, _PLACED) and node not in placed:
+                self._refuse(node, f"`{_text(node)[:60]}` in a function")
             if isinstance(node, ast.For):  # `for layer in self.layers`
                 self._callable |= {n.id for n in ast.walk(node.target) if isinstance(n, ast.Name)}
         for node in ast.walk(tree):
@@ -81,8 +150,12 @@ class _Gate:
 
     def _top_level(self, node: ast.stmt) -> None:
         if isinstance(node, ast.Import | ast.ImportFrom):
-            text = ast.unparse(node)
-            runtime = isinstance(node, ast.ImportFrom) and node.module == "linvit_runtime"
+            text = _text(node)
+            runtime = (
+                isinstance(node, ast.ImportFrom)
+                and node.module == "linvit_runtime"
+                and not node.level
+            )
             known = runtime and all(
                 alias.name in _LIBRARIES and alias.asname is None for alias in node.names
             )
@@ -90,50 +163,64 @@ class _Gate:
                 self._refuse(node, f"`{text}`")
         elif isinstance(node, ast.ClassDef):
             plain = not node.decorator_list and not node.keywords
-            if node.name not in self._defined or not plain:
+            if not (self._may_define(node.name) and plain):
                 self._refuse(node, f"class {node.name}")
-            if [ast.unparse(base) for base in node.bases] != ["nn.Module"]:
+            if [_text(base) for base in node.bases] != ["nn.Module"]:
                 self._refuse(node, f"the bases of {node.name}")
             for inner in node.body:
                 self._class_level(inner)
         elif isinstance(node, ast.FunctionDef):
-            if node.name not in self._defined or node.decorator_list:
+            if not self._may_define(node.name) or node.decorator_list:
                 self._refuse(node, f"function {node.name}")
-        elif ast.unparse(node) not in (self._last, self._all):
-            self._refuse(node, f"`{ast.unparse(node)}`")
+        elif _text(node) not in (self._last, self._all):
+            self._refuse(node, f"`{_text(node)[:60]}`")
+
+    def _may_define(self, name: str) -> bool:
+        return name in self._defined - _RESERVED and not name.startswith("_")
 
     def _class_level(self, node: ast.stmt) -> None:
         is_doc = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        is_annotation = isinstance(node, ast.AnnAssign) and node.value is None
+        is_annotation = (
+            isinstance(node, ast.AnnAssign)
+            and node.value is None
+            and isinstance(node.target, ast.Name)
+            and _text(node.annotation) == "Tensor"
+        )
         is_method = (
             isinstance(node, ast.FunctionDef)
             and node.name in ("__init__", "forward")
             and not node.decorator_list
         )
         if not (is_doc or is_annotation or is_method):
-            self._refuse(node, f"`{ast.unparse(node)[:60]}` in a class")
+            self._refuse(node, f"`{_text(node)[:60]}` in a class")
 
     def _scope(self, function: ast.stmt) -> None:
-        """Every name that is read is an argument, assigned here, defined here or imported."""
+        """Every name that is read is an argument, assigned here, defined here or imported.
+
+        No variable has a name that means something else, so that none is called in its place.
+        """
+        for node in ast.walk(function):
+            if isinstance(node, ast.arguments) and (node.defaults or node.kw_defaults):
+                self._refuse(function, "a default")
         bound = {node.arg for node in ast.walk(function) if isinstance(node, ast.arg)}
         names = [node for node in ast.walk(function) if isinstance(node, ast.Name)]
         bound |= {node.id for node in names if isinstance(node.ctx, ast.Store)}
-        clash = bound & (IMPORTED | _FUNCTIONS | self._defined)
+        clash = bound & (_RESERVED | self._defined) | {n for n in bound if n.startswith("__")}
         if clash:
             self._refuse(function, f"a variable called {min(clash)}")
-        known = bound | IMPORTED | _FUNCTIONS | _ANNOTATIONS | self._defined
         for node in names:
-            if node.id not in known:
+            if node.id not in bound | self._known:
                 self._refuse(node, f"the name {node.id}")
 
     def _attribute(self, node: ast.Attribute) -> None:
-        if node.attr.startswith("_") and ast.unparse(node) != "super().__init__":
-            self._refuse(node, f"the attribute {node.attr}")
-        if isinstance(node.value, ast.Name) and node.value.id in _LIBRARIES:
-            if node.attr in _FORBIDDEN:
-                self._refuse(node, f"{node.value.id}.{node.attr}")
-        elif isinstance(node.ctx, ast.Store) and ast.unparse(node.value) != "self":
-            self._refuse(node, f"an assignment to {ast.unparse(node)}")
+        owner = node.value.id if isinstance(node.value, ast.Name) else ""
+        if owner == "self" and not node.attr.startswith("_"):
+            return
+        if isinstance(node.ctx, ast.Store):
+            self._refuse(node, f"an assignment to {_text(node)}")
+        known = node.attr in _LIBRARIES.get(owner, _METHODS)
+        if not known and _text(node) != "super().__init__":
+            self._refuse(node, f"{owner}.{node.attr}" if owner else f"the attribute {node.attr}")
 
     def _call(self, node: ast.Call) -> None:
         function = node.func
@@ -141,8 +228,7 @@ class _Gate:
             return
         if isinstance(function, ast.Attribute | ast.Subscript):
             return
-        self._refuse(node, f"a call of `{ast.unparse(function)}`")
+        self._refuse(node, f"a call of `{_text(function)[:60]}`")
 
     def _refuse(self, node: ast.AST, what: str) -> None:
-        line = getattr(node, "lineno", "?")
-        raise InternalError(f"line {line} of a generated module holds {what}")
+        raise NotGenerated(getattr(node, "lineno", 1), what)
