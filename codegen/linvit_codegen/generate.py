@@ -28,10 +28,12 @@ from linvit_codegen.plan import Plan
 from linvit_codegen.source_map import source_map
 from linvit_codegen.units import Unit, Units
 from linvit_codegen.verify import verify
-from linvit_codegen.writer import Writer, target
+from linvit_codegen.writer import Place, Writer, target
 from linvit_dsl.errors import Source
 from linvit_dsl.graph.cost import cost
 from linvit_dsl.graph.ir import Apply, Graph, Repeat, Store, TensorType
+from linvit_dsl.ops.code import Code, call
+from linvit_dsl.ops.op import BATCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +199,18 @@ class _Emitter:
         writer.text(0, "")
         parameters = [f"{self.variables[v.name]}: Tensor" for v in graph.inputs]
         writer.signature(4, "def forward", ["self", *parameters], _result(graph))
+        if graph is self._top and graph.kind == "model":
+            self._expect_shapes(writer, graph)
         self._body(writer, unit, 8)
+
+    def _expect_shapes(self, writer: Writer, graph: Graph) -> None:
+        """Refuse other sizes: a patch embedding would drop the last rows of a larger image."""
+        place = Place(graph.span, graph.qualified_name)
+        for value in graph.inputs:
+            batch, sizes = value.type.sizes[:1], value.type.sizes[1:]
+            if batch == (BATCH,) and all(isinstance(size, int) for size in sizes):
+                check = call("layers.expect_shape", Code(self.variables[value.name]), *sizes)
+                writer.statement(8, "", str(check), place=place)
 
     def _body(self, writer: Writer, unit: Unit, indent: int) -> None:
         constructor = self._constructors[unit]

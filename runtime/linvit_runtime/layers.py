@@ -50,6 +50,17 @@ class Constant(nn.Module):
         return self.value
 
 
+def expect_shape(x: Tensor, *sizes: int) -> None:
+    """Demand that `x` is `[B, *sizes]`, for any B: what a model is made for.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if tuple(x.shape[1:]) != sizes or x.ndim == 0:
+        wanted = ", ".join(["B", *map(str, sizes)])
+        raise ValueError(f"expected [{wanted}], got {list(x.shape)}")
+
+
 def attend(
     q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None = None, scale: float | None = None
 ) -> Tensor:

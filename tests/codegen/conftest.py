@@ -12,16 +12,17 @@ import pytest
 from linvit_codegen import Generated, write
 
 Load = Callable[[Generated], ModuleType]
+# Never the same twice: torch.compile remembers modules by their names.
+NUMBERS = count()
 
 
 @pytest.fixture
 def load(tmp_path: Path) -> Iterator[Load]:
     """Give a function that writes a generated module and imports it."""
-    numbers = count()
     names: list[str] = []
 
     def load_one(generated: Generated) -> ModuleType:
-        name = f"generated_{next(numbers)}"
+        name = f"generated_{next(NUMBERS)}"
         path = tmp_path / f"{name}.py"
         write(generated, path)
         spec = importlib.util.spec_from_file_location(name, path)

@@ -13,18 +13,24 @@ WRONG = torch.zeros(2, 16, 31)
 
 
 def notes_of(model: torch.nn.Module, *arguments: torch.Tensor) -> list[str]:
-    with pytest.raises((RuntimeError, AttributeError)) as caught:
+    with pytest.raises((ValueError, AttributeError)) as caught:
         model(*arguments)
     return getattr(caught.value, "__notes__", [])
 
 
 def test_notes_name_the_statements_innermost_first(load: Load) -> None:
     model = load(generate(bank())).Bank()
-    notes = notes_of(model, torch.zeros(2, 5, 9), torch.zeros(2, 5, 8))
+    del model.blocks[0].fuse
+    notes = notes_of(model, torch.zeros(2, 5, 8), torch.zeros(2, 5, 8))
     assert notes == [
         "in hand.vit:3: `fused = x |> linear[8]@fuse` (block hand.Both)",
         "in hand.vit:9: `(x, fused) = Both(x, mem)@blocks` (block hand.Bank)",
     ]
+
+
+def test_an_input_of_another_size_names_the_model(load: Load) -> None:
+    model = load(generate(transformer())).Tiny()
+    assert notes_of(model, WRONG) == ["in hand.vit:15: `Tiny` (block hand.Tiny)"]
 
 
 def test_a_statement_on_several_lines_is_found(load: Load) -> None:

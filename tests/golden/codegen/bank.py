@@ -2,8 +2,8 @@
 # Bank: 360 parameters, 2,240 multiply-adds at batch 1
 # language 1, kernels=auto
 # sources sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
-# body sha256:b2bfe5a68e663583b2c65e8fa59b259ec78285af340626e66d7d0e151a78e33b
-from linvit_runtime import init, trace
+# body sha256:04d987392a17f46f6fc25906bc0fae6dd7ffa97128b61461d6f8a92214b69eeb
+from linvit_runtime import init, layers, trace
 from torch import Tensor, nn
 
 __all__ = ["Bank"]
@@ -38,6 +38,8 @@ class Bank(nn.Module):
         self.write = init.trunc_normal(nn.Linear(8, 8), 0.02)
 
     def forward(self, x: Tensor, mem: Tensor) -> Tensor:
+        layers.expect_shape(x, 5, 8)
+        layers.expect_shape(mem, 5, 8)
         # repeat depth as i
         for block in self.blocks[:3]:
             # (x, fused) = Both(x, mem)@blocks

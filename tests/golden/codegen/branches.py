@@ -2,10 +2,10 @@
 # Branches: 60 parameters, 48 multiply-adds at batch 1
 # language 1, kernels=auto
 # sources sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
-# body sha256:8900e1685434321cfc2a5b4e32a28301895fa233c4842e973dd8a9b468c1ae5f
+# body sha256:b319947c8ab0fcc5fa0477d05e126fb25719a2df0e6767f5128631d339bdfbd7
 import torch
 import torch.nn.functional as F
-from linvit_runtime import init, trace
+from linvit_runtime import init, layers, trace
 from torch import Tensor, nn
 
 __all__ = ["Branches"]
@@ -24,6 +24,7 @@ class Branches(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        layers.expect_shape(x, 4)
         # ys = [x |> linear[4]@branch |> gelu for i in 1..3]
         ys = F.gelu(self.branch[0](x))
         ys_2 = F.gelu(self.branch[1](x))

@@ -2,9 +2,9 @@
 # Kept: 120 parameters, 96 multiply-adds at batch 1
 # language 1, kernels=auto
 # sources sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
-# body sha256:a4e00f5cd45a2399abcb92caf47a5a90f1759358435105d59a91e67806ea5d0a
+# body sha256:cec4ae8051fdff4ecd0c50139242f8c4a5f6a5e943d90903ec94449e8e1b9cf2
 import torch.nn.functional as F
-from linvit_runtime import init, trace
+from linvit_runtime import init, layers, trace
 from torch import Tensor, nn
 
 __all__ = ["Kept"]
@@ -26,6 +26,7 @@ class Kept(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        layers.expect_shape(x, 4)
         # p = p |> linear[4]@pool |> relu
         p = F.relu(self.pool[0](x))
         p_2 = F.relu(self.pool[1](p))

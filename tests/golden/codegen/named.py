@@ -2,9 +2,9 @@
 # Names: 140 parameters, 112 multiply-adds at batch 1
 # language 1, kernels=auto
 # sources sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
-# body sha256:9a7efc2db573392008f727a1ec7539dba225ad484790e526f946a71d7b7bb50e
+# body sha256:a776b9a6f0e3d043db33d8f0d374d26f3783c3505cd4b326c957a8828cc64ab3
 import torch.nn.functional as F
-from linvit_runtime import init, trace
+from linvit_runtime import init, layers, trace
 from torch import Tensor, nn
 
 __all__ = ["Names"]
@@ -27,6 +27,7 @@ class Names(nn.Module):
         self.map = init.trunc_normal(nn.Linear(4, 4), 0.02)
 
     def forward(self, x: Tensor) -> Tensor:
+        layers.expect_shape(x, 4)
         # map = x |> linear[4]@train
         map_ = self.train_(x)
         # φ = x |> linear[4]@forward

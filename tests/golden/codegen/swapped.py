@@ -2,10 +2,10 @@
 # Swap: 24 parameters, 0 multiply-adds at batch 1
 # language 1, kernels=auto
 # sources sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
-# body sha256:7f5a4806f4ab1b41dfa8fbe66c45a6d26fc11b1ac955686ee7f4a4cccc20fd92
+# body sha256:09ffb2e48c5fdec5ab8218ef6a9ce12b18155fdc708210b680c2173fa5148e08
 import torch
 import torch.nn.functional as F
-from linvit_runtime import init, trace
+from linvit_runtime import init, layers, trace
 from torch import Tensor, nn
 
 __all__ = ["Swap"]
@@ -30,6 +30,7 @@ class Swap(nn.Module):
         self.register_buffer("scale", init.normal(torch.empty(4), 0.02))
 
     def forward(self, x: Tensor) -> Tensor:
+        layers.expect_shape(x, 4)
         # b = relu(x)
         b = F.relu(x)
         # repeat 3

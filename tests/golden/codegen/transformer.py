@@ -2,7 +2,7 @@
 # Tiny: 19,722 parameters, 369,152 multiply-adds at batch 1
 # language 1, kernels=auto
 # sources sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
-# body sha256:7eeb32cd73af42cceb7c385f47ce9dc86e93558ec3d3384cf01a6f7a9da7bf31
+# body sha256:ae019a96f154fa98bf8b2b409ae712ec20ecd1f1a87f228d9c99234e7f3d5cec
 import torch
 import torch.nn.functional as F
 from linvit_runtime import init, layers, trace
@@ -81,6 +81,7 @@ class Tiny(nn.Module):
         self.head = init.trunc_normal(nn.Linear(32, 10), 0.02)
 
     def forward(self, img: Tensor) -> Tensor:
+        layers.expect_shape(img, 16, 32)
         # x = concat[1](expand["1 1 d -> b 1 d", b = B](cls_token), img)
         x = torch.cat((self.cls_token.expand(img.shape[0], -1, -1), img), dim=1)
         # repeat depth as i

@@ -2,7 +2,7 @@
 # Tiny: 19,722 parameters, 369,152 multiply-adds at batch 1
 # language 1, kernels=auto
 # sources sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
-# body sha256:e118f8fc08457986c2c635c42f0e36e8a0e5ce79d94c5645184941802b599b93
+# body sha256:e881a09a77beaea6dbe64a247add1352520ae41ff40084da7740c9f1f112e122
 import torch
 import torch.nn.functional as F
 from linvit_runtime import init, layers, trace
@@ -83,6 +83,7 @@ class Tiny(nn.Module):
         self.head = init.trunc_normal(nn.Linear(32, 10), 0.02)
 
     def forward(self, img: Tensor) -> Tensor:
+        layers.expect_shape(img, 16, 32)
         # x = concat[1](expand["1 1 d -> b 1 d", b = B](cls_token), img)
         x = torch.cat((self.cls_token.expand(img.shape[0], -1, -1), img), dim=1)
         # repeat depth as i

@@ -2,7 +2,7 @@
 # Staged: 29,920 parameters, 561,408 multiply-adds at batch 1
 # language 1, kernels=auto
 # sources sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
-# body sha256:570b22dec545efc22842003d2ed2e33d349b4ddd041c8b83f3ced14d3e81ee85
+# body sha256:b61aaa8f03c06a008965ab6149baa1f7dae4192e134ca7cb564bd3af6392c57e
 import torch.nn.functional as F
 from linvit_runtime import init, layers, trace
 from torch import Tensor, nn
@@ -99,6 +99,7 @@ class Staged(nn.Module):
         self.mlp = Mlp(drop=0.5)
 
     def forward(self, x: Tensor) -> Tensor:
+        layers.expect_shape(x, 17, 32)
         # x = x |> Stage[[0.1, 0.2]]@early
         x = self.early(x)
         # x = x |> Stage[[0.3, 0.4]]@late

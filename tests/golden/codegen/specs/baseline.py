@@ -2,10 +2,10 @@
 # BaselineViT: 21,376,996 parameters, 1,420,343,808 multiply-adds at batch 1
 # language 1, kernels=auto
 # sources sha256:...
-# body sha256:58d9fece755b44a8146e79765c97f2b622214eb1cba5d8edd0734220e72a6bab
+# body sha256:0905ba2cb9adabe7d42c65b31c532ccc850f69c36b74dec715e17461028f0b28
 import torch
 import torch.nn.functional as F
-from linvit_runtime import init, trace
+from linvit_runtime import init, layers, trace
 from torch import Tensor, nn
 
 __all__ = ["BaselineViT"]
@@ -162,6 +162,7 @@ class BaselineViT(nn.Module):
         self.head = init.trunc_normal(nn.Linear(384, 100), 0.02)
 
     def forward(self, img: Tensor) -> Tensor:
+        layers.expect_shape(img, 3, 32, 32)
         # x = img |> PatchEmbed[patch, d]@embed
         x = self.embed(img)
         # x = concat[1](expand["1 1 d -> b 1 d", b = B](cls_token), x)

@@ -2,10 +2,10 @@
 # HydraViT: 22,704,388 parameters, 1,659,360,768 multiply-adds at batch 1
 # language 1, kernels=auto
 # sources sha256:...
-# body sha256:c59308c6ad2a3c64108b61e3f92b951748b98bc7725127aed7159729ecd37e00
+# body sha256:1b5e862fcab26c06d23caa27a240817c9ba4585b91849a525d036208d2d0e1e6
 import torch
 import torch.nn.functional as F
-from linvit_runtime import init, trace
+from linvit_runtime import init, layers, trace
 from torch import Tensor, nn
 
 __all__ = ["HydraViT"]
@@ -207,6 +207,7 @@ class HydraViT(nn.Module):
         self.head = init.trunc_normal(nn.Linear(384, 100), 0.02)
 
     def forward(self, img: Tensor) -> Tensor:
+        layers.expect_shape(img, 3, 32, 32)
         # x = img |> PatchEmbed[patch, d]@embed
         x = self.embed(img)
         # x = concat[1](expand["1 1 d -> b 1 d", b = B](cls_token), x)

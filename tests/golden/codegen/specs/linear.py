@@ -2,10 +2,10 @@
 # LinearViT: 21,376,996 parameters, 1,458,083,328 multiply-adds at batch 1
 # language 1, kernels=auto
 # sources sha256:...
-# body sha256:fe2a396035d388036036a82b15c94bda10a00a4b521b1c5fa8ecf6bfcd8295c0
+# body sha256:6b38aa513b931c9cf8c5c0ba9bc7d656e3092a3ab6d71e9a2d0d4c0be92cf861
 import torch
 import torch.nn.functional as F
-from linvit_runtime import init, kernels, trace
+from linvit_runtime import init, kernels, layers, trace
 from torch import Tensor, nn
 
 __all__ = ["LinearViT"]
@@ -163,6 +163,7 @@ class LinearViT(nn.Module):
         self.head = init.trunc_normal(nn.Linear(384, 100), 0.02)
 
     def forward(self, img: Tensor) -> Tensor:
+        layers.expect_shape(img, 3, 32, 32)
         # x = img |> PatchEmbed[patch, d]@embed
         x = self.embed(img)
         # x = concat[1](expand["1 1 d -> b 1 d", b = B](cls_token), x)

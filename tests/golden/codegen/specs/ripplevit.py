@@ -2,10 +2,10 @@
 # RippleViT: 22,022,116 parameters, 1,014,130,176 multiply-adds at batch 1
 # language 1, kernels=auto
 # sources sha256:...
-# body sha256:f48f3b02b4a1f9f1d8af5e230ee7f67e2504245c317364073908d7f57c26f8c4
+# body sha256:eb5fb70d30d03b2524e21bedd71969476c271b05688e56aaaf9566341c5526ef
 import torch
 import torch.nn.functional as F
-from linvit_runtime import init, kernels, trace
+from linvit_runtime import init, kernels, layers, trace
 from torch import Tensor, nn
 
 __all__ = ["RippleViT"]
@@ -398,6 +398,7 @@ class RippleViT(nn.Module):
         self.head = init.trunc_normal(nn.Linear(384, 100), 0.02)
 
     def forward(self, img: Tensor) -> Tensor:
+        layers.expect_shape(img, 3, 32, 32)
         # x = img |> PatchEmbed[patch, d]@embed
         x = self.embed(img)
         # x = concat[1](expand["1 1 d -> b 1 d", b = B](cls_token), x)

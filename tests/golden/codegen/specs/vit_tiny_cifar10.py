@@ -2,10 +2,10 @@
 # TinyViT: 119,194 parameters, 8,958,816 multiply-adds at batch 1
 # language 1, kernels=auto
 # sources sha256:...
-# body sha256:46bd485cb61b94fca41478119cab9c5b736f501d417d4ebbdf375420034dfed1
+# body sha256:5363274b42d8d42cfcc23d48c5c4548f1500cf08791cab5c5db16083c855caab
 import torch
 import torch.nn.functional as F
-from linvit_runtime import init, trace
+from linvit_runtime import init, layers, trace
 from torch import Tensor, nn
 
 __all__ = ["TinyViT"]
@@ -158,6 +158,7 @@ class TinyViT(nn.Module):
         self.head = init.trunc_normal(nn.Linear(48, 10), 0.02)
 
     def forward(self, img: Tensor) -> Tensor:
+        layers.expect_shape(img, 3, 32, 32)
         # x = img |> PatchEmbed[patch, d]@embed
         x = self.embed(img)
         # x = concat[1](expand["1 1 d -> b 1 d", b = B](cls_token), x)
