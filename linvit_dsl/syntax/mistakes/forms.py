@@ -116,6 +116,12 @@ def value_without_name(failure: Failure) -> Problem | None:
     if failure.kind(0) in wording.OPERATORS and failure.kind(1) == "EQUAL":
         operator = failure.tokens[failure.index]
         span = failure.span(operator).to(failure.span(failure.tokens[failure.index + 1]))
+        if operator == "+":
+            tokens = failure.with_tokens(failure.index, 2, ("_ADD_TO", "+="))
+            helps = ("`+=` is one sign, without anything between `+` and `=`",)
+            fix = Fix(span, "+=", "write `+=`")
+            found = diagnose("E0108", span, operator="+ =", helps=helps, fixes=(fix,))
+            return Problem(found, tokens)
         helps = (f"write `{first} = {first} {operator} ...`; only `+=` exists, for residuals",)
         return Problem(diagnose("E0108", span, operator=f"{operator}=", helps=helps))
     tokens = failure.with_tokens(0, 0, ("NAME", "_"), ("EQUAL", "="))

@@ -24,6 +24,8 @@ MISTAKES = [
     ("E0108", "y «:=» b", "bound with `=`"),
     ("E0108", "x «-=» y", "write `x = x - ...`"),
     ("E0108", "x «*=» 2", "only `+=` exists"),
+    ("E0108", "x «+ =» 3", "`+=` is one sign"),
+    ("E0108", "x «- =» 3", "write `x = x - ...`"),
     ("E0114", "y = «3abc»", "units are % K M"),
     ("E0114", "y = «6GB»", "did you mean the unit `GiB`"),
     ("E0114", "y = «64k»", "did you mean the unit `K`"),
