@@ -208,5 +208,8 @@ def whole(number: Number, span: Span) -> int:
     """
     if number.whole and not isinstance(number.value, Poly):
         return int(number.value)
-    message = f"{span.text} = {number} is not a whole number"
+    text = " ".join(span.text.split())
+    message = f"`{text}` = {number} is not a whole number"
+    if isinstance(number.value, Poly):
+        message = f"`{text}` depends on the batch: it is not a fixed number"
     raise SpecError(diagnose("E0301", span, message=message))

@@ -23,6 +23,7 @@ from linvit_dsl.check.values import (
 )
 from linvit_dsl.errors import Fix, Label, Span, SpecError, diagnose
 from linvit_dsl.errors.suggest import nearest
+from linvit_dsl.graph import limits
 from linvit_dsl.graph.size import Poly
 from linvit_dsl.ops.initializers import INITIALIZERS
 from linvit_dsl.syntax import ast
@@ -141,20 +142,31 @@ def offer(
 
 def accepts(block: BlockValue) -> tuple[str, ...]:
     """Names of the static parameters that a block takes; an alias also takes those of its block."""
-    own = tuple(static.name.name for static in block.declaration.statics)
-    if isinstance(block.declaration, ast.Block):
-        return own
-    head: ast.Expression = block.declaration.value
+    names: list[str] = []
+    inner: object = block
+    # A chain of aliases that is longer, or closed, is refused where it is applied.
+    for _ in range(limits.NESTING):
+        if not isinstance(inner, BlockValue):
+            break
+        names += [static.name.name for static in inner.declaration.statics]
+        if isinstance(inner.declaration, ast.Block):
+            break
+        inner = _behind(inner.declaration, inner)
+    return tuple(names)
+
+
+def _behind(alias: ast.Alias, block: BlockValue) -> object:
+    """What the value of an alias names, before its static arguments."""
+    head: ast.Expression = alias.value
     while isinstance(head, ast.Statics | ast.Labelled):
         head = head.target
-    inner: object = None
     if isinstance(head, ast.Name):
-        inner = block.module.names.get(head.name)
-    elif isinstance(head, ast.Member) and isinstance(head.target, ast.Name):
+        return block.module.names.get(head.name)
+    if isinstance(head, ast.Member) and isinstance(head.target, ast.Name):
         holder = block.module.names.get(head.target.name)
         if isinstance(holder, ModuleValue):
-            inner = holder.module.names.get(head.name.name)
-    return own + accepts(inner) if isinstance(inner, BlockValue) else own
+            return holder.module.names.get(head.name.name)
+    return None
 
 
 def given(value: Static, name: str, how: str, place: Span) -> Static:

@@ -24,11 +24,11 @@ from linvit_dsl.check.values import (
     kind_of,
     show,
 )
-from linvit_dsl.check.walk import bound_by, children
+from linvit_dsl.check.walk import bound_by, children, references
 from linvit_dsl.errors import Label, Span, SpecError, diagnose
 from linvit_dsl.graph import limits
 from linvit_dsl.graph.ir import Carried, Node, Origin, Value
-from linvit_dsl.graph.size import at_batch
+from linvit_dsl.graph.size import Poly, at_batch
 from linvit_dsl.ops import OpProblem
 from linvit_dsl.ops.initializers import check_initializer
 from linvit_dsl.syntax import ast, holes
@@ -92,6 +92,7 @@ class Body:
         for statement in statements:
             self.builder.statement = statement.span
             try:
+                elaborator.budget.spend(1, statement.span)
                 returned = self._statement(statement)
             except SpecError as error:
                 elaborator.reject(error)
@@ -104,9 +105,16 @@ class Body:
         return None
 
     def _give_up(self, statement: ast.Statement) -> None:
-        """Whatever the failed statement would have bound is unknown from here on."""
+        """Whatever the failed statement would have bound is unknown from here on.
+
+        So is what a failed `require` is about: to use a refused value would only fail again.
+        """
         self.failed = True
-        for name in bound_by(statement):
+        names = bound_by(statement)
+        if isinstance(statement, ast.Require):
+            used = [name.name for name in references(statement.condition)]
+            names = tuple(name for name in used if name in self.scope.names)
+        for name in names:
             self.scope.names[name] = UNKNOWN
 
     def _statement(self, statement: ast.Statement) -> ast.Return | None:
@@ -277,6 +285,8 @@ class Body:
         old = self.scope.lookup(reference)
         new = self.scope.evaluate(statement.value)
         if isinstance(old, tuple) and isinstance(new, tuple):
+            elaborator = self.scope.elaborator
+            elaborator.budget.list(old + new, statement.span)
             self.scope.names[name.name] = old + new
             return
         expression = ast.Binary.model_construct(
@@ -295,10 +305,14 @@ class Body:
 
     def _repeat(self, statement: ast.Repeat) -> None:
         number = self.scope.number(statement.count)
-        if not number.whole:
+        if not number.whole and not isinstance(number.value, Poly):
             as_dimension(number, statement.count.span, statement.count.span.text)
         count = arithmetic.whole(number, statement.count.span)
-        if count > limits.REPEAT or count < 0:
+        if count < 0:
+            notes, text = chain((number.origin,)), quote(statement.count.span.text)
+            span = statement.count.span
+            raise SpecError(diagnose("E0339", span, notes=notes, name=text, value=count))
+        if count > limits.REPEAT:
             raise SpecError(
                 diagnose("E0707", statement.count.span, value=f"{count:,}", limit=limits.REPEAT)
             )
@@ -325,8 +339,10 @@ class Body:
         scope, head = self.scope, self.builder.statement
         before = dict(scope.names)
         local = {name.name for name in binder}
+        bound = dict.fromkeys(bound_by(statement))
+        rebound = tuple(name for name in before if name in bound and name not in local)
         iterations: list[tuple[Node, ...]] = []
-        states: list[dict[str, Result | Unknown]] = [before]
+        states = [tuple(before[name] for name in rebound)]
         for item in items:
             with self.builder.iteration(shared=shared) as nodes:
                 if binder:
@@ -335,11 +351,11 @@ class Body:
                 if self._statements(statement.body) is not None:
                     self.failed = True  # A `return` in a loop was reported with the names.
             iterations.append(tuple(nodes))
-            states.append(dict(scope.names))
-            if self.failed and not failed:
+            states.append(tuple(scope.names[name] for name in rebound))
+            if (self.failed and not failed) or scope.elaborator.budget.exhausted:
                 break
         self.builder.statement = head
-        self.builder.repeat(iterations, _carried(states, local), head)
+        self.builder.repeat(iterations, _carried(rebound, states), head)
         scope.names = {
             name: before[name] if name in local else value
             for name, value in scope.names.items()
@@ -347,14 +363,18 @@ class Body:
         }
 
 
-def _carried(states: list[dict[str, Result | Unknown]], local: set[str]) -> tuple[Carried, ...]:
-    """The tensors that a loop hands on from one iteration to the next, under their names."""
+def _carried(
+    names: tuple[str, ...], states: list[tuple[Result | Unknown, ...]]
+) -> tuple[Carried, ...]:
+    """The tensors that a loop hands on from one iteration to the next, under their names.
+
+    `states` are the values of `names` before the loop and after each iteration.
+    """
     carried: list[Carried] = []
-    for name, first in states[0].items():
-        values = [state.get(name) for state in states]
+    for name, values in zip(names, zip(*states, strict=True), strict=True):
         tensors = tuple(value for value in values if isinstance(value, Value))
-        changes = any(value is not first for value in values)
-        if name not in local and changes and len(tensors) == len(states):
+        changes = any(value is not values[0] for value in values)
+        if changes and len(tensors) == len(states):
             carried.append(Carried(name, tensors))
     return tuple(carried)
 

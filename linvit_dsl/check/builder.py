@@ -39,6 +39,8 @@ class GraphBuilder:
         self._depth = 0
         self._shared = False
         self._slots: dict[str, tuple[Span, int]] = {}
+        self._numbers: dict[tuple[str, Span], str] = {}
+        self._last: dict[str, int] = {}
 
     @property
     def depth(self) -> int:
@@ -55,9 +57,7 @@ class GraphBuilder:
             SpecError: E0206, the label is taken.
         """
         if not labelled:
-            base, number = name, 2
-            while name in self._slots and self._slots[name][0] != span:
-                name, number = f"{base}{number}", number + 1
+            name = self._numbered(name, span)
         indexed = self._depth > 0 if indexed is None else indexed
         first, count = self._slots.get(name, (span, 0))
         if self._shared and first == span and count:
@@ -67,6 +67,16 @@ class GraphBuilder:
             raise SpecError(diagnose("E0206", span, secondary=(taken,), name=name))
         self._slots[name] = (span, count + 1)
         return Slot(name, count if indexed else None)
+
+    def _numbered(self, base: str, span: Span) -> str:
+        """The name of the unlabelled slot at `span`: the first of base, base2, base3, ... left."""
+        if (base, span) not in self._numbers:
+            name = base
+            while name in self._slots:
+                self._last[base] = self._last.get(base, 1) + 1
+                name = f"{base}{self._last[base]}"
+            self._numbers[base, span] = name
+        return self._numbers[base, span]
 
     def apply(
         self,

@@ -67,6 +67,13 @@ def check_item(item: ast.Item) -> Iterator[Diagnostic]:
                 pass
 
 
+def not_a_block(alias: ast.Alias, what: str) -> Diagnostic:
+    """E0408: what an alias names has no graph that could be given another name."""
+    name, text = alias.name.name, " ".join(alias.value.span.text.split())
+    helps = (f"put it into a block: `block {name}(x: [*s]) -> [*s] {{ return x |> {text} }}`",)
+    return diagnose("E0408", alias.value.span, helps=helps, name=name, what=what)
+
+
 def _repeated(names: Iterable[ast.Identifier]) -> Iterator[Diagnostic]:
     """E0202 for names of one list that occur in it before."""
     seen: dict[str, Span] = {}

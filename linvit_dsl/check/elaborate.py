@@ -16,7 +16,9 @@ from dataclasses import dataclass, replace
 
 from linvit_dsl.check.binding import bind_statics
 from linvit_dsl.check.body import Body
+from linvit_dsl.check.budget import Budget
 from linvit_dsl.check.builder import GraphBuilder
+from linvit_dsl.check.declarations import not_a_block
 from linvit_dsl.check.expressions import Expressions
 from linvit_dsl.check.lints import unused_weights
 from linvit_dsl.check.operators import shared_slot
@@ -32,6 +34,7 @@ from linvit_dsl.check.values import (
     Static,
     Unknown,
     key_of,
+    kind_of,
     printable,
 )
 from linvit_dsl.errors import Diagnostic, Span, SpecError, diagnose
@@ -55,6 +58,7 @@ class Elaborator:
         self.program = program
         self.flagged = program.flagged
         self.frames: list[Frame] = []
+        self.budget = Budget()
         self._found: dict[tuple[str, str, str, int], Diagnostic] = {}
         self._cache: dict[object, Specialised | None] = {}
         self._constants: dict[int, dict[str, Static | Unknown]] = {}
@@ -166,7 +170,7 @@ class Elaborator:
             bind_statics(scope, declaration.statics, statics, block, span)
             inner = scope.applicable(declaration.value)
             if not isinstance(inner, BlockValue):
-                raise SpecError(diagnose("E0404", declaration.value.span, value="an operator"))
+                raise SpecError(not_a_block(declaration, kind_of(inner)))
             passed = {name: v for name, v in block.statics.items() if name not in own}
             block = replace(
                 inner,
@@ -175,7 +179,7 @@ class Elaborator:
                 offered=block.offered,
                 places={**inner.places, **{k: v for k, v in block.places.items() if k in passed}},
             )
-        raise SpecError(diagnose("E0205", span, cycle=block.name))
+        raise SpecError(diagnose("E0708", span, what="aliases", limit=limits.NESTING))
 
     def specialise(
         self, block: BlockValue, arguments: tuple[Result, ...], spans: tuple[Span, ...], span: Span
@@ -200,7 +204,7 @@ class Elaborator:
                 )
             )
         if len(self.frames) >= limits.NESTING:
-            raise SpecError(diagnose("E0205", span, cycle=f"{block.name} -> ... -> {block.name}"))
+            raise SpecError(diagnose("E0708", span, what="blocks", limit=limits.NESTING))
         builder = GraphBuilder(declaration.head)
         scope = Expressions(self, block.module, builder, declaration.lost)
         self._bind_arguments(scope, block, declaration, arguments, spans, span)

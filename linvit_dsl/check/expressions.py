@@ -25,12 +25,12 @@ from linvit_dsl.check.values import (
     labelled,
     literal,
 )
+from linvit_dsl.check.words import builtin
 from linvit_dsl.errors import Span, SpecError, diagnose
 from linvit_dsl.errors.suggest import nearest
 from linvit_dsl.graph import limits
 from linvit_dsl.graph.ir import Dim, Initializer, Value
 from linvit_dsl.ops import OPS
-from linvit_dsl.ops.initializers import INITIALIZERS
 from linvit_dsl.syntax import ast
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Expressions:
             case ast.Text() | ast.Boolean():
                 return expression.value
             case ast.TupleOf() | ast.ListOf():
-                return tuple(self.evaluate(item) for item in expression.items)
+                return self._made(tuple(self.evaluate(i) for i in expression.items), expression)
             case ast.Comprehension():
                 return self._comprehension(expression)
             case ast.Range():
@@ -125,7 +125,7 @@ class Expressions:
             if isinstance(value, BlockValue):
                 value = replace(value, place=expression.span)
         if value is None:
-            value = _builtin(name)
+            value = builtin(name)
         if isinstance(value, Unknown):
             raise Poisoned
         if value is None:
@@ -210,13 +210,25 @@ class Expressions:
             self.names[name.name] = item
 
     def items(self, expression: ast.Expression) -> tuple[Result, ...]:
-        """The value, which must be a list, within the limit on loops."""
+        """The value, which must be a list to go through.
+
+        Raises:
+            SpecError: E0310 it is none, E0707 too long, E0713 the last of too many.
+        """
         value = self.evaluate(expression)
         if not isinstance(value, tuple):
             what = expression.span.text
             raise SpecError(
                 diagnose("E0310", expression.span, name=what, kind="list", value=kind_of(value))
             )
+        if len(value) > limits.REPEAT:
+            raise SpecError(
+                diagnose("E0707", expression.span, value=f"{len(value):,}", limit=limits.REPEAT)
+            )
+        return self._made(value, expression)
+
+    def _made(self, value: tuple[Result, ...], expression: ast.Expression) -> tuple[Result, ...]:
+        self.elaborator.budget.list(value, expression.span)
         return value
 
     def _comprehension(self, expression: ast.Comprehension) -> tuple[Result, ...]:
@@ -228,15 +240,16 @@ class Expressions:
                 self.bind_names(expression.binder, item, expression.span)
                 results.append(self.evaluate(expression.body))
         self.names = before
-        return tuple(results)
+        return self._made(tuple(results), expression)
 
     def _range(self, expression: ast.Range) -> tuple[Number, ...]:
         first = arithmetic.whole(self.number(expression.first), expression.first.span)
         last = arithmetic.whole(self.number(expression.last), expression.last.span)
-        if last - first >= limits.REPEAT:
+        if (count := last - first + 1) > limits.REPEAT:
             raise SpecError(
-                diagnose("E0707", expression.span, value=last - first + 1, limit=limits.REPEAT)
+                diagnose("E0707", expression.span, value=f"{count:,}", limit=limits.REPEAT)
             )
+        self.elaborator.budget.spend(max(count, 0), expression.span)
         return tuple(literal(value, expression.span) for value in range(first, last + 1))
 
     def _unary(self, expression: ast.Unary, names: tuple[str, ...]) -> Result:
@@ -256,6 +269,8 @@ class Expressions:
         left, right = self.evaluate(expression.left), self.evaluate(expression.right)
         if isinstance(left, Value) or isinstance(right, Value):
             return combine(self, expression, left, right, names)
+        for side in (left, right):
+            self.elaborator.budget.list(side, expression.span)
         if operator == "in" and isinstance(right, tuple):
             return key_of(left) in [key_of(item) for item in right]
         if operator in ("==", "!=") and not isinstance(left, Number):
@@ -367,19 +382,11 @@ class Expressions:
                     arguments.append(self.evaluate(argument))
                     spans.append(argument.span)
         if isinstance(target, Function) and target.name in functions.FUNCTIONS:
-            return functions.evaluate(target.name, tuple(arguments), expression.span)
+            result = functions.evaluate(target.name, tuple(arguments), expression.span)
+            self.elaborator.budget.list(result, expression.span)
+            return result
         if not isinstance(target, BlockValue | OperatorValue):
             raise SpecError(diagnose("E0404", expression.target.span, value=kind_of(target)))
         if label is not None:
             target = labelled(target, label)
         return self.apply(target, tuple(arguments), tuple(spans), expression.span, names, keywords)
-
-
-def _builtin(name: str) -> Result | None:
-    if name in OPS:
-        return OperatorValue(OPS[name])
-    if name in functions.FUNCTIONS or name in functions.REDUCTIONS:
-        return Function(name)
-    if name in INITIALIZERS:
-        return Initializer(name)
-    return None

@@ -35,8 +35,11 @@ def find_spec(text: str) -> tuple[Path, str | None]:
         SpecNotFound: Neither a file nor a shipped spec.
     """
     path, model = _split(text)
-    if Path(path).is_file():
-        return Path(path), model
+    try:
+        if Path(path).is_file():
+            return Path(path), model
+    except (OSError, ValueError) as error:
+        raise SpecNotFound(f"no file can be called `{path[:64]}...`") from error
     if Path(path).suffix != ".vit" and "/" not in path:
         shipped = specs_root() / f"{path}.vit"
         if shipped.is_file():
@@ -103,13 +106,17 @@ def _file_import(text: ast.Text, importer: Path, root: Path) -> tuple[Path, str]
     if relative.is_absolute() or "\\" in text.value or relative.suffix != ".vit":
         raise refuse("an import is a relative path that ends in `.vit`")
     target = importer.resolve().parent.joinpath(*parts)
-    if not target.resolve().is_relative_to(root):
-        raise refuse("it lies outside the project")
-    if target.is_symlink() or target.resolve() != Path(_normal(target)):
-        raise refuse("links are not followed")
-    if not target.is_file():
-        raise refuse("no such file")
-    return target.resolve(), relative.stem
+    try:
+        if not target.resolve().is_relative_to(root):
+            raise refuse("it lies outside the project")
+        if target.is_symlink() or target.resolve() != Path(_normal(target)):
+            raise refuse("links are not followed")
+        if not target.is_file():
+            raise refuse("no such file")
+        return target.resolve(), relative.stem
+    except (OSError, ValueError, RuntimeError):
+        # A name too long for the disk, a character that no name can have, a circle of links.
+        raise refuse("no file can have this name") from None
 
 
 def _normal(path: Path) -> str:

@@ -40,9 +40,8 @@ def _numbers(name: str, arguments: Arguments, span: Span) -> list[Number]:
 
 
 def _mismatch(name: str, value: Result, expected: str, span: Span) -> SpecError:
-    return SpecError(
-        diagnose("E0310", span, name=name, kind=f"function of {expected}", value=kind_of(value))
-    )
+    told = str(value) if isinstance(value, Number) else kind_of(value)
+    return SpecError(diagnose("E0310", span, name=name, kind=f"function of {expected}", value=told))
 
 
 def _derived(value: Quantity, span: Span, *sources: Number) -> Number:

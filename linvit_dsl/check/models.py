@@ -78,6 +78,11 @@ def elaborate_model(
     except SpecError as error:
         elaborator.reject(error)
         return None
+    except RecursionError:
+        # Deep expressions in blocks in blocks: each is within its limit, all together are not.
+        elaborator.frames = []
+        elaborator.reject(SpecError(diagnose("E0708", place, what="blocks", limit=limits.NESTING)))
+        return None
     except Poisoned:
         return None
     finally:
@@ -112,7 +117,14 @@ def _override(
     for name, text in overrides.items():
         source = Source("--set", f"{name} = {text}", "")
         expression = parse_expression(source, len(name) + 3)
-        value = Expressions(elaborator, block.module).evaluate(expression)
+        try:
+            value = Expressions(elaborator, block.module).evaluate(expression)
+        except SpecError as error:
+            if not isinstance(expression, ast.Name):
+                raise
+            # A shell takes quotes away, so a text needs two kinds of them.
+            helps = (f"a text needs quotes: `--set {name}='\"{text}\"'`",)
+            raise SpecError(*(replace(d, helps=helps) for d in error.diagnostics)) from None
         place = Span(source, 0, len(source.text))
         target = ast.Statics.model_construct(target=expression, arguments=(), span=place)
         block = bind_block(block, [], {name: (value, place)}, target)

@@ -12,22 +12,19 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from linvit_dsl.check.declarations import check_item, check_items
+from linvit_dsl.check.declarations import check_item, check_items, not_a_block
 from linvit_dsl.check.files import library_module_of
-from linvit_dsl.check.functions import FUNCTIONS, REDUCTIONS
 from linvit_dsl.check.recursion import find_recursion
 from linvit_dsl.check.walk import children, declared_axes
+from linvit_dsl.check.words import BUILTINS
 from linvit_dsl.errors import Fix, Label, Span, SpecError, diagnose
 from linvit_dsl.errors.suggest import nearest
+from linvit_dsl.graph import limits
 from linvit_dsl.ops import OPS
-from linvit_dsl.ops.initializers import INITIALIZERS
 from linvit_dsl.syntax import ast, holes
 
 if TYPE_CHECKING:
     from linvit_dsl.check.program import Module, Program
-
-BUILTINS = frozenset((*OPS, *FUNCTIONS, *REDUCTIONS, *INITIALIZERS))
-"""Words that mean something everywhere. A block's own names hide them."""
 
 
 def resolve_names(module: Module, program: Program) -> None:
@@ -43,8 +40,7 @@ def resolve_names(module: Module, program: Program) -> None:
             case ast.Block():
                 resolver.block(item)
             case ast.Alias():
-                resolver.statics(item.statics)
-                resolver.expression(item.value)
+                resolver.alias(item)
             case ast.Constant() | ast.Check():
                 resolver.expression(item.value if isinstance(item, ast.Constant) else item.model)
             case _:
@@ -71,6 +67,17 @@ class _Resolver:
         self.body(block.body)
         for shape in block.results:
             self.shape(shape)
+
+    def alias(self, alias: ast.Alias) -> None:
+        self.statics(alias.statics)
+        self.expression(alias.value)
+        head = alias.value
+        while isinstance(head, ast.Statics | ast.Labelled):
+            head = head.target
+        hidden = self.module.declared | {static.name.name for static in alias.statics}
+        if isinstance(head, ast.Name) and head.name in OPS and head.name not in hidden:
+            found = not_a_block(alias, "an operator")
+            self.program.diagnostics.append(found)
 
     def statics(self, statics: Iterable[ast.StaticParameter]) -> None:
         for static in statics:
@@ -191,7 +198,9 @@ class _Resolver:
                 fixes=(Fix(top, f"{line}\n", f"import it from `{library}`"),),
             )
         else:
-            near = nearest(name, self.known)
+            # Nobody reads a suggestion beyond the last finding that is shown.
+            shown = len(self.program.diagnostics) < limits.ERRORS
+            near = nearest(name, self.known) if shown else None
             diagnostic = diagnose(
                 "E0201",
                 span,

@@ -64,13 +64,24 @@ def chain(origins: Iterable[Origin | None]) -> tuple[str, ...]:
     return tuple(f"{a.ljust(widths[0])}   {b.ljust(widths[1])}   {c}" for a, b, c in rows)
 
 
-def _named(level: list[Origin]) -> Iterator[Origin]:
-    """The numbers of an expression that have names, in its order; its steps are passed through."""
-    for origin in level:
+def _named(level: list[Origin]) -> list[Origin]:
+    """The numbers of an expression that have names, in its order; its steps are passed through.
+
+    Each once: a sum that a loop makes longer has as many steps as the loop has iterations.
+    """
+    found: list[Origin] = []
+    seen: set[int] = set()
+    pending = list(reversed(level))
+    while pending:
+        origin = pending.pop()
+        if id(origin) in seen:
+            continue
+        seen.add(id(origin))
         if origin.name or not origin.operands:
-            yield origin
+            found.append(origin)
         else:
-            yield from _named(list(origin.operands))
+            pending += reversed(origin.operands)
+    return found
 
 
 def roots(*origins: Origin | None) -> frozenset[Span]:

@@ -31,6 +31,9 @@ EXPONENT = 64
 # Models
 REPEAT = 10_000
 """Iterations of one loop."""
+STEPS = 200_000
+"""Statements that are executed and items of lists that are made, in all models of a file together.
+A block that is applied again to the same sizes is not executed again."""
 NODES = 100_000
 """Operators of a model, each counted once per iteration of the loops around it."""
 DIMENSION = 2**20

@@ -138,7 +138,7 @@ class Poly:
                 parts.append(str(coefficient))
             else:
                 parts.append(symbols if coefficient == 1 else f"{coefficient}*{symbols}")
-        return " + ".join(parts)
+        return " + ".join(parts).replace("+ -", "- ")
 
     __repr__ = __str__
 

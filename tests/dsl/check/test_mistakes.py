@@ -6,8 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from linvit_dsl.check import check_program, elaborate, open_program, recipe_for
+from linvit_dsl.check import (
+    SpecNotFound,
+    check_program,
+    elaborate,
+    find_spec,
+    open_program,
+    recipe_for,
+)
 from linvit_dsl.errors import SpecError
+from linvit_dsl.graph import limits
 
 Finding = tuple[str, str, int]
 
@@ -279,3 +287,176 @@ def test_a_rest_that_nothing_binds() -> None:
 def test_a_rest_that_is_a_number() -> None:
     found = findings(model("  dim s = 2\n  param p: [*s, 4] ~ zeros\n  return x + p"))
     assert found == [("E0209", "`*s` has no value here", 3)]
+
+
+# Limits: by count, so that they are the same on every machine
+
+
+@pytest.mark.parametrize(
+    ("body", "line"),
+    [
+        ("  a = 0\n  repeat 10000 { repeat 10000 { a = a + 1 } }\n  return x", 3),
+        ("  xs = [1]\n  repeat 24 { xs += xs }\n  return x", 3),
+        ("  xs = [1]\n  repeat 24 { xs = xs + xs }\n  return x", 3),
+        ("  xs = [1]\n  repeat 24 { xs = [xs, xs] }\n  return x", 3),
+        ("  xs = [1]\n  repeat 24 { xs = zip(xs, xs) }\n  return x", 3),
+        ("  xs = [[[1 for a in 1..99] for b in 1..99] for c in 1..99]\n  return x", 2),
+        ("  xs = 1..500\n  repeat 99 { for a in xs { } }\n  return x", 3),
+    ],
+)
+def test_a_text_that_would_take_too_long(
+    body: str, line: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "STEPS", 2000)
+    found = findings(model(body))
+    assert found == [("E0713", "more than 2,000 steps to evaluate the file", line)]
+
+
+def test_an_error_before_a_long_loop_does_not_keep_it_running(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "STEPS", 2000)
+    body = "  y = nope\n  repeat 10000 { repeat 10000 { y = nope } }\n  return x"
+    assert codes(model(body)) == ["E0201", "E0713", "E0201"]
+
+
+def test_steps_are_counted_over_all_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "STEPS", 30)
+    body = "  repeat 10 { x = x |> relu }\n  return x"
+    two = model(body) + model(body, head="N(x: [B, 5]) -> [B, 5]")
+    assert findings(two) == []
+    assert codes(two + model(body, head="O(x: [B, 6]) -> [B, 6]")) == ["E0713"]
+
+
+def test_a_list_longer_than_a_loop() -> None:
+    body = "  xs = 1..10000\n  for a in xs + xs { }\n  return x"
+    message = "a loop of 20,000 iterations; the limit is 10000"
+    assert findings(model(body)) == [("E0707", message, 3)]
+
+
+def test_lists_in_lists_in_lists() -> None:
+    found = findings(model("  xs = [1]\n  repeat 99 { xs = [xs] }\n  return x"))
+    assert found == [("E0708", "lists are nested more than 64 deep", 3)]
+
+
+def test_nobody_looks_for_suggestions_that_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def nearest(word: str, candidates: object) -> None:
+        asked.append(word)
+
+    monkeypatch.setattr("linvit_dsl.check.names.nearest", nearest)
+    body = "\n".join(f"  a{i} = nothing{i}" for i in range(50))
+    assert len(findings(model(f"{body}\n  return x"))) == limits.ERRORS
+    assert len(asked) == limits.ERRORS
+
+
+def test_the_origin_of_a_sum_made_in_a_loop() -> None:
+    body = "  a = 0\n  repeat 9000 { a = a + 1 }\n  require a < 3\n  return x"
+    assert [(code, line) for code, _, line in findings(model(body))] == [("E0300", 4)]
+
+
+# Long chains
+
+
+def chain(length: int, declaration: str) -> str:
+    """`A1` to `A<length>`, each of the one before; `A0` is a block."""
+    first = "block A0(x: [B, d]) -> [B, d] { return x |> relu }"
+    rest = (declaration.format(name=f"A{i}", inner=f"A{i - 1}") for i in range(1, length + 1))
+    return "\n".join((first, *rest, ""))
+
+
+BLOCK = "block {name}(x: [B, d]) -> [B, d] {{ return x |> {inner} }}"
+ALIAS = "block {name} = {inner}"
+
+
+@pytest.mark.parametrize("declaration", [BLOCK, ALIAS])
+def test_long_chains_that_are_not_applied(declaration: str) -> None:
+    assert findings(chain(1500, declaration) + SOUND) == []
+
+
+@pytest.mark.parametrize(("declaration", "what"), [(BLOCK, "blocks"), (ALIAS, "aliases")])
+def test_chains_too_long_to_apply_are_no_circles(declaration: str, what: str) -> None:
+    sound = chain(60, declaration) + model("  return x |> A60")
+    assert findings(sound) == []
+    found = findings(chain(70, declaration) + model("  return x |> A70"))
+    message = f"{what} are nested more than 64 deep"
+    assert [(code, text) for code, text, _ in found] == [("E0708", message)]
+
+
+def test_deep_expressions_in_deep_blocks() -> None:
+    deep = "relu(" * 60 + "x |> {inner}" + ")" * 60
+    text = chain(60, BLOCK.replace("x |> {inner}", deep)) + model("  return x |> A60")
+    assert codes(text) == ["E0708"]
+
+
+def test_aliases_in_a_circle() -> None:
+    text = f"model A = C[d = 1]\nmodel C = A\n{SOUND}"
+    assert ("E0205", "a block contains itself: A -> C -> A", 2) in findings(text)
+
+
+# Files
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a\0b"])
+def test_an_import_with_a_name_that_no_file_can_have(name: str) -> None:
+    found = findings(f'from "{name}.vit" import A\n{SOUND}')
+    message = f"cannot import `{name}.vit`: no file can have this name"
+    assert ("E0208", message, 1) in found
+
+
+def test_a_spec_with_a_name_that_no_file_can_have() -> None:
+    with pytest.raises(SpecNotFound, match="no file can be called"):
+        find_spec("a" * 300 + ".vit")
+
+
+# Words
+
+
+@pytest.mark.parametrize("use", ["x", "x |> G"])
+def test_an_alias_of_an_operator(use: str) -> None:
+    found = findings(f'block G = gelu["tanh"]\n{model(f"  return {use}")}')
+    assert found == [("E0408", "`G` names an operator, and an alias names a block", 1)]
+
+
+def test_an_alias_of_a_block_called_like_an_operator() -> None:
+    text = "block gelu(x: [*s]) -> [*s] { return x |> relu }\nblock G = gelu\n"
+    assert findings(text + model("  return x |> G")) == []
+
+
+def test_a_text_without_quotes_on_the_command_line() -> None:
+    text = SOUND.replace("M(", 'M[mode: text = "wide"](')
+    assert findings(text) == []
+    program = open_program("m.vit")
+    with pytest.raises(SpecError, match="E0209") as caught:
+        elaborate(program, "M", {"mode": "narrow"})
+    (found,) = caught.value.diagnostics
+    assert found.helps == ("a text needs quotes: `--set mode='\"narrow\"'`",)
+    elaborate(program, "M", {"mode": '"narrow"'})
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("repeat 0 - 1 { }", "`0 - 1` = -1 is not a number of iterations"),
+        ("repeat B { }", "`B` depends on the batch: it is not a fixed number"),
+        ("repeat B - 1 { }", "`B - 1` depends on the batch: it is not a fixed number"),
+        ("param p: [4] ~ normal[B - 1]", "`normal` needs a number, not B - 1, the batch in it"),
+        (
+            "a = ceil(B / 2)",
+            "`ceil` is a function of a number that does not depend on the batch, got 1/2*B",
+        ),
+    ],
+)
+def test_counts_that_are_none(statement: str, message: str) -> None:
+    found = findings(model(f"  {statement}\n  return x"))
+    assert [(text, line) for _, text, line in found] == [(message, 2)]
+
+
+@pytest.mark.parametrize("name", ["depth", "registers"])
+def test_a_vision_transformer_with_less_than_nothing(name: str) -> None:
+    head = "from std.vit import ViT\nfrom std.attention import Attention\n"
+    found = findings(f"{head}model M = ViT[Attention[6], {name} = -1]\n")
+    what = "layers" if name == "depth" else "tokens"
+    message = f"requirement failed: {name} is a number of {what}, not -1"
+    assert [(code, text) for code, text, _ in found] == [("E0300", message)]

@@ -16,7 +16,7 @@ ENTRIES = [pytest.param(entry, id=entry.code) for entry in catalogue().values()]
 EXAMPLES = [pytest.param(entry, id=entry.code) for entry in catalogue().values() if entry.wrong]
 
 # What no single text of a few lines can show.
-WITHOUT_EXAMPLE = {"E0701", "E0702", "E0712"}
+WITHOUT_EXAMPLE = {"E0701", "E0702", "E0708", "E0712"}
 # What is no mistake of the file, but of the question asked about it.
 ASKED = {
     "E0211": lambda program: elaborate(program),
