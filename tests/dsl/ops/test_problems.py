@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
+from linvit_dsl import ops
 from linvit_dsl.errors import Source, Span, diagnose
-from linvit_dsl.errors.catalogue import catalogue
 from linvit_dsl.graph.ir import Initializer, TensorType
 from linvit_dsl.graph.size import Size
 from linvit_dsl.ops import OPS, OpProblem
@@ -163,12 +167,14 @@ def test_a_misfit_says_what_and_where(
         op.types(op.Attributes(**statics), tuple(TensorType.of(*shape) for shape in shapes))
     problem = raised.value
     assert problem.code == code
-    assert words in diagnose(code, SPAN, **problem.slots).message
+    slots: dict[str, Any] = problem.slots
+    assert words in diagnose(code, SPAN, **slots).message
     assert list(problem.axes) == axes
 
 
 def test_every_code_that_operators_use_is_tried_here() -> None:
-    used = {code for code in catalogue() if "E0323" <= code <= "E0346"} - {"E0329", "E0345"}
+    texts = [path.read_text() for path in Path(ops.__file__).parent.glob("*.py")]
+    used = {code for text in texts for code in re.findall(r'"(E\d{4})"', text)}
     assert used <= {code for _, _, _, code, _, _ in MISFITS}
 
 
