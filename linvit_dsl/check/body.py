@@ -311,7 +311,7 @@ class Body:
         if count < 0:
             notes, text = chain((number.origin,)), quote(statement.count.span.text)
             span = statement.count.span
-            raise SpecError(diagnose("E0339", span, notes=notes, name=text, value=count))
+            raise SpecError(diagnose("E0348", span, notes=notes, name=text, value=count))
         if count > limits.REPEAT:
             raise SpecError(
                 diagnose("E0707", statement.count.span, value=f"{count:,}", limit=limits.REPEAT)

@@ -36,7 +36,7 @@ def check_items(items: Iterable[ast.Item]) -> Iterator[Diagnostic]:
 
 
 def check_item(item: ast.Item) -> Iterator[Diagnostic]:
-    """E0202, E0213, E0338, E0406 and E0407 of one item."""
+    """E0202, E0213, E0347, E0406 and E0407 of one item."""
     if isinstance(item, ast.Block):
         axes = {name for p in item.parameters for name in declared_axes(p.shape)}
         tensors = [parameter.name for parameter in item.parameters]
@@ -93,14 +93,14 @@ def _kind(kind: ast.StaticKind) -> Iterator[Diagnostic]:
 
 
 def _shape(shape: ast.Shape) -> Iterator[Diagnostic]:
-    """E0338: where one rest ends and the next begins could not be told."""
+    """E0347: where one rest ends and the next begins could not be told."""
     while isinstance(shape, ast.ListShape):
         shape = shape.element
     rests = [axis for axis in shape.axes if isinstance(axis, ast.RestAxes)]
     if len(rests) > 1:
         label = Label(rests[0].span, "the first")
         text = " ".join(shape.span.text.split())
-        yield diagnose("E0338", rests[1].span, secondary=(label,), shape=text)
+        yield diagnose("E0347", rests[1].span, secondary=(label,), shape=text)
 
 
 def _returns(statements: Iterable[ast.Statement], loop: Span | None) -> Iterator[Diagnostic]:

@@ -273,7 +273,7 @@ def test_a_kind_that_does_not_exist() -> None:
 @pytest.mark.parametrize("head", ["x: [*a, d, *b]) -> [*a, d]", "x: [*a, d]) -> [*a, d, *a]"])
 def test_two_rests_in_one_shape(head: str) -> None:
     text = f"block F({head} {{ return x }}\n" + model("  return x |> F")
-    assert codes(text)[0] == "E0338"
+    assert codes(text)[0] == "E0347"
 
 
 # Rests
