@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -222,7 +223,7 @@ def moved_back(block: Block, value: Value) -> Value:
     ],
 )
 def test_the_batch_may_be_the_size_of_an_axis(
-    word: str, pattern: str, statics: dict[str, object]
+    word: str, pattern: str, statics: dict[str, Any]
 ) -> None:
     block = Block("M", (BATCH, N, D))
     joined = block.op("rearrange", block.inputs[0], pattern="b n d -> (b n) d")
