@@ -215,20 +215,20 @@ def moved_back(block: Block, value: Value) -> Value:
 
 
 @pytest.mark.parametrize(
-    ("word", "pattern", "statics"),
+    ("word", "pattern", "more", "statics"),
     [
-        ("rearrange", "(b n) d -> b n d", {}),
-        ("reduce", "(b n) d -> b d", {"how": "mean"}),
-        ("expand", "(b n) d -> b n m d", {"axes": (("b", BATCH), ("m", 2))}),
+        ("rearrange", "(b n) d -> b n d", (), {}),
+        ("reduce", "(b n) d -> b d", (), {"how": "mean"}),
+        ("expand", "(b n) d -> b n m d", (("m", 2),), {}),
     ],
 )
 def test_the_batch_may_be_the_size_of_an_axis(
-    word: str, pattern: str, statics: dict[str, Any]
+    word: str, pattern: str, more: tuple[tuple[str, int], ...], statics: dict[str, Any]
 ) -> None:
     block = Block("M", (BATCH, N, D))
     joined = block.op("rearrange", block.inputs[0], pattern="b n d -> (b n) d")
     x = block.op("linear", joined, out=D, label="fc")
-    y = block.op(word, x, pattern=pattern, **{"axes": (("b", BATCH),), **statics})
+    y = block.op(word, x, pattern=pattern, axes=(("b", BATCH), *more), **statics)
     found = cost(block.finish(y), 3)
     assert found.macs == 3 * N * D * D
     assert found.tree[-1].outputs[0][0] == 3
