@@ -1,4 +1,7 @@
-"""Real processes, really killed."""
+"""Real processes, really killed.
+
+15 times by default; `LINVIT_KILLS=500 ./dev test tests/runtime/train/test_kill.py` kills 500 times.
+"""
 
 import io
 import json
@@ -20,6 +23,9 @@ from tests.runtime.train.attempts import EPOCHS, long_run
 from tests.runtime.train.small import STEPS_PER_EPOCH
 
 ATTEMPTS = Path(__file__).with_name("attempts.py")
+STEPS = EPOCHS * STEPS_PER_EPOCH
+KILLS_PER_ROUND = 5
+ROUNDS = -(-int(os.environ.get("LINVIT_KILLS", "15")) // KILLS_PER_ROUND)
 UNTIL_THE_END: dict[str, Any] = {"signal": None, "lines": 0, "after": 0}
 
 
@@ -40,39 +46,39 @@ def run_attempts(directory: Path, plans: list[dict[str, Any]]) -> list[int]:
 def final(directory: Path) -> tuple[list[bytes], list[Record]]:
     """Bytes of the last checkpoint's tensors, and the metrics."""
     store = CheckpointStore(directory / CHECKPOINTS, pytest.fail)
-    path = store.path(EPOCHS * STEPS_PER_EPOCH)
+    path = store.path(STEPS)
     files = ("model.safetensors", "optim.safetensors", "ema.safetensors")
     return [(path / file).read_bytes() for file in files], read_metrics(directory / METRICS)
 
 
-def kill_and_compare(tmp_path: Path, kills: int, seed: int) -> None:
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nobody killed."""
+    directory = tmp_path_factory.mktemp("whole")
+    train(long_run(directory, io.StringIO()))
+    return directory
+
+
+@pytest.mark.parametrize("round_", range(ROUNDS))
+def test_sigkill_at_random_ends_with_the_same_bits(
+    tmp_path: Path, whole: Path, round_: int
+) -> None:
+    seed = random.SystemRandom().randrange(10**6)
     draw = random.Random(seed)
     # Few enough steps in each attempt that the run cannot end before the last one.
-    most_lines = EPOCHS * STEPS_PER_EPOCH // (2 * kills)
+    most_lines = STEPS // (2 * KILLS_PER_ROUND)
     plans: list[dict[str, Any]] = [
         {
             "signal": signal.SIGKILL,
             "lines": draw.randint(0, most_lines),
             "after": draw.uniform(0, 0.02),
         }
-        for _ in range(kills)
+        for _ in range(KILLS_PER_ROUND)
     ]
-    codes = run_attempts(tmp_path / "killed", [*plans, UNTIL_THE_END])
-    assert codes == [-signal.SIGKILL] * kills + [0], f"seed {seed}"
-    train(long_run(tmp_path / "whole", io.StringIO()))
-    assert final(tmp_path / "killed") == final(tmp_path / "whole"), f"seed {seed}"
-    leftovers = [p.name for p in (tmp_path / "killed" / CHECKPOINTS).iterdir() if p.name[0] == "."]
-    assert not leftovers
-
-
-def test_sigkill_at_random_ends_with_the_same_bits(tmp_path: Path) -> None:
-    kill_and_compare(tmp_path, kills=5, seed=random.SystemRandom().randrange(10**6))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("round_", range(10))
-def test_sigkill_at_random_many_times(tmp_path: Path, round_: int) -> None:
-    kill_and_compare(tmp_path, kills=30, seed=random.SystemRandom().randrange(10**6))
+    codes = run_attempts(tmp_path, [*plans, UNTIL_THE_END])
+    assert codes == [-signal.SIGKILL] * KILLS_PER_ROUND + [0], f"seed {seed}"
+    assert final(tmp_path) == final(whole), f"seed {seed}"
+    assert not [p.name for p in (tmp_path / CHECKPOINTS).iterdir() if p.name[0] == "."]
 
 
 def test_signals_end_with_their_exit_codes(tmp_path: Path) -> None:
