@@ -13,6 +13,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from linvit_runtime.train.problems import SetupProblem
 
+# Groups that were left. A wrapped model may outlive its group; as the last to hold it, it would end
+# the group's threads while it holds Python's lock, for which such a thread may wait: for ever.
+_LEFT: list[object] = []
+
 
 def is_main_process() -> bool:
     """Whether this process is the one that writes and prints; known before it joins the others."""
@@ -60,6 +64,7 @@ class Dist:
 
     def __exit__(self, *_: object) -> None:
         if self.world > 1:
+            _LEFT.append(distributed.group.WORLD)
             distributed.destroy_process_group()
 
     @property

@@ -1,7 +1,9 @@
 """Two processes over gloo train what one process trains."""
 
+import importlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,13 +12,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from linvit_runtime.train import Dist, SetupProblem, train
 from linvit_runtime.train.checkpoint import CheckpointStore
 from linvit_runtime.train.metrics import read_metrics
 from linvit_runtime.train.run_folder import CHECKPOINTS, METRICS
-from tests.runtime.train.small import STEPS, recipe, small_run
+from tests.runtime.train.small import STEPS, small_run
 
 
 class LayerNet(nn.Module):
@@ -31,29 +33,20 @@ class LayerNet(nn.Module):
         return self.head(self.body(images))
 
 
-def processes_run(directory: Path, world: int = 2, stop_after: int = 0) -> None:
-    """Train in `world` processes, as torchrun would start them."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(sys.path),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "WORLD_SIZE": str(world),
-    }
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-P", __file__, directory, str(stop_after)],
-            env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(world)
-    ]
-    for process in started:
-        _, errors = process.communicate()
-        assert process.returncode == 0, errors
+def run_in_two(*attempts: tuple[Path, int | None], rounds: int = 0) -> None:
+    """Train in each folder up to a step, in two processes that join as those of torchrun do.
+
+    With `rounds` they only join and leave, that often.
+    """
+    plan = json.dumps([(str(directory), last, rounds) for directory, last in attempts])
+    done = subprocess.run(
+        [sys.executable, "-P", __file__, plan],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def weights(directory: Path) -> Mapping[str, Tensor]:
@@ -66,18 +59,23 @@ def weights(directory: Path) -> Mapping[str, Tensor]:
 @pytest.mark.slow
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     train(small_run(tmp_path / "one", LayerNet))
-    processes_run(tmp_path / "two")
+    cut = tmp_path / "cut"
+    run_in_two((tmp_path / "two", None), (cut, 5), (cut, None))
     for name, tensor in weights(tmp_path / "one").items():
         torch.testing.assert_close(weights(tmp_path / "two")[name], tensor, rtol=1e-4, atol=1e-5)
     one, two = (read_metrics(tmp_path / name / METRICS) for name in ("one", "two"))
     assert [r["loss"] for r in two] == pytest.approx([r["loss"] for r in one], rel=1e-4)
     assert [r["step"] for r in two] == [r["step"] for r in one], "one process writes"
-    processes_run(tmp_path / "cut", stop_after=5)
-    processes_run(tmp_path / "cut")
+    assert read_metrics(cut / METRICS) == two, "resuming is exact here too"
     for name, tensor in weights(tmp_path / "two").items():
-        assert torch.equal(weights(tmp_path / "cut")[name], tensor), "resuming is exact here too"
-    manifest = json.loads((tmp_path / "cut" / "manifest.json").read_text())
+        assert torch.equal(weights(cut)[name], tensor)
+    manifest = json.loads((cut / "manifest.json").read_text())
     assert manifest["restarts"] == 1
+
+
+def test_a_wrapped_model_may_outlive_the_group(tmp_path: Path) -> None:
+    """It must not be the last to hold it: now and then such a round would wait for ever."""
+    run_in_two((tmp_path, None), rounds=60)
 
 
 def test_alone_nothing_is_shared() -> None:
@@ -117,7 +115,38 @@ def test_no_process_waits_for_a_folder_that_the_main_one_cannot_use(
     assert not list(tmp_path.iterdir()), "and it alone writes"
 
 
+def join_and_leave(rank: int, meeting: Path) -> None:
+    """Average one gradient, leave the group, and let go of the model after that."""
+    # By a file: hundreds of ports would not stay free.
+    distributed.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=2)
+    with Dist(rank, 2, torch.device("cpu")) as dist:
+        net = dist.wrap(LayerNet())
+        net(torch.ones(2, 64)).sum().backward()
+        dist.any(False)
+    del net
+
+
+def start(rank: int, directory: Path, last: int | None, rounds: int) -> int:
+    """Fork a process of the two; give its id."""
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(60)  # rather dead than waiting for ever
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        if not rounds:
+            train(small_run(directory, LayerNet, stop_after=last))
+        for round_ in range(rounds):
+            join_and_leave(rank, directory / str(round_))
+        os._exit(0)
+    return pid
+
+
 if __name__ == "__main__":
-    train(
-        small_run(Path(sys.argv[1]), LayerNet, recipe=recipe(), stop_after=int(sys.argv[2]) or None)
-    )
+    # Both are forked from here, after the imports, which take longer than the training.
+    importlib.import_module("torch._dynamo")
+    for folder, *numbers in json.loads(sys.argv[1]):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+        started = [start(rank, Path(folder), *numbers) for rank in range(2)]
+        assert [os.waitpid(pid, 0)[1] for pid in started] == [0, 0]
