@@ -56,7 +56,6 @@ def weights(directory: Path) -> Mapping[str, Tensor]:
     return checkpoint.tensors["model"]
 
 
-@pytest.mark.slow
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     train(small_run(tmp_path / "one", LayerNet))
     cut = tmp_path / "cut"
