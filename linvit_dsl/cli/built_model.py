@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,8 @@ def build_model(directory: Path) -> nn.Module:
     Raises:
         UsageProblem: There is none, or it holds what generated modules never do.
     """
+    import hashlib
+
     from linvit_codegen import NotGenerated
     from linvit_dsl.api import class_name, import_file
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
-import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,6 +67,9 @@ def writing(path: Path) -> Generator[None, None, None]:
 
 
 def _report_bug(error: BaseException, *, debug: bool) -> int:
+    import tempfile
+    import traceback
+
     text = "".join(traceback.format_exception(error))
     _say(f"linvit: internal error: {type(error).__name__}: {error}")
     if debug:

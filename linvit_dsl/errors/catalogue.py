@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +22,9 @@ class Entry:
 @cache
 def catalogue() -> dict[str, Entry]:
     """All entries by code, in the order of the file."""
-    text = (files("linvit_dsl.errors") / "catalogue.toml").read_text(encoding="utf-8")
+    import tomllib  # only now: a sound spec needs no messages
+
+    text = Path(__file__).with_name("catalogue.toml").read_text(encoding="utf-8")
     return {code: Entry(code, **fields) for code, fields in tomllib.loads(text).items()}
 
 
