@@ -108,7 +108,7 @@ class ShapeMatch:
         if not self.final:
             return
         expected = self.scope.number(axis)
-        if Poly.of(dim.size) != expected.value:
+        if dim.size != expected.value:
             raise SpecError(self._differs(axis, expected, dim, index, what, place))
 
     def _differs(
