@@ -141,14 +141,14 @@ class Constructor:
         return self._constructors[self._units[node.graph]]
 
     def _hyper(self, nodes: tuple[Member, ...]) -> dict[str, Column]:
+        # Members of one column are alike, so all of them are of the first one's kind.
         node = nodes[0]
         if isinstance(node, Apply):
-            return {
-                word: tuple(getattr(member.attributes, word) for member in nodes)  # type: ignore[union-attr]
-                for word in node.op.hyper
-            }
+            applied = [member.attributes for member in nodes if isinstance(member, Apply)]
+            return {word: tuple(getattr(a, word) for a in applied) for word in node.op.hyper}
         if isinstance(node, Call):
-            passed = [self._callee(node).arguments(member.graph) for member in nodes]  # type: ignore[union-attr]
+            called = [member.graph for member in nodes if isinstance(member, Call)]
+            passed = [self._callee(node).arguments(graph) for graph in called]
             return {word: tuple(p[word] for p in passed) for word in passed[0]}
         return {}
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 
 from linvit_codegen.intrinsics import Kernels, kernel_call
-from linvit_dsl.graph.ir import Apply, Call, Graph, Node, Repeat, Slot, Store, Value
+from linvit_dsl.graph.ir import Apply, Call, Graph, Node, Repeat, Slot, Store, TensorType, Value
 from linvit_dsl.ops.code import Code
 from linvit_dsl.ops.initializers import stored
 
@@ -122,13 +122,13 @@ def has_module(node: Apply) -> bool:
 def apply_code(
     node: Apply,
     arguments: tuple[Code, ...],
-    types: tuple[object, ...],
+    types: tuple[TensorType, ...],
     module: Code | None,
     batch: Code,
 ) -> Code:
     """The expression that applies an operator; `batch` is used by the one that needs it."""
     options = {"batch": batch} if node.op.needs_batch else {}
-    return node.op.call(node.attributes, types, arguments, module, **options)  # type: ignore[arg-type]
+    return node.op.call(node.attributes, types, arguments, module, **options)
 
 
 def store_code(node: Store) -> Code:
