@@ -168,7 +168,7 @@ def filled(page: str) -> str:
 def _written(op: type[Op]) -> str:
     if op.name in SIGNS:
         return SIGNS[op.name]
-    statics = ", ".join(_static(op, name) for name in op.Attributes.model_fields if name != "axes")
+    statics = ", ".join(_static(op, name) for name in op.Attributes.words())
     if "axes" in op.Attributes.model_fields:
         statics += ", axis = size, ..."
     tensors = {None: "a, ...", 0: "", 1: "x", 2: "a, b", 3: "q, k, v"}[op.arity]

@@ -43,7 +43,7 @@ def bind_operator(
     Raises:
         SpecError: E0304 given twice, E0311 too many, E0312 unknown.
     """
-    fields = [name for name in target.op.Attributes.model_fields if name != "axes"]
+    fields = target.op.Attributes.words()
     free = [name for name in fields if name not in target.statics]
     if len(positional) > len(free):
         raise SpecError(

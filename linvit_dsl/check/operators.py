@@ -53,7 +53,7 @@ def apply_operator(
     if builder is None:
         raise SpecError(diagnose("E0405", span, name=target.name))
     tensors = _tensors(target, arguments, spans, span, keywords)
-    attributes = _attributes(target, span)
+    attributes = _attributes(target, keywords, span)
     types = _result_types(target, attributes, tensors, spans, span)
     slot = _slot(builder, target, attributes, tensors, span)
     results = builder.apply(
@@ -120,7 +120,7 @@ def _tensors(
     return tensors + tuple(keywords[name] for name in op.keywords if name in keywords)
 
 
-def _attributes(target: OperatorValue, span: Span) -> Attributes:
+def _attributes(target: OperatorValue, keywords: dict[str, Value], span: Span) -> Attributes:
     """The static arguments as the operator's own pydantic model.
 
     Raises:
@@ -130,12 +130,14 @@ def _attributes(target: OperatorValue, span: Span) -> Attributes:
     fields: dict[str, object] = {}
     axes: list[tuple[str, object]] = []
     for name, value in target.statics.items():
-        if name in model.model_fields and name != "axes":
+        if name in model.words():
             fields[name] = _attribute(value)
         else:
             axes.append((name, _attribute(value)))
     if "axes" in model.model_fields:
         fields["axes"] = tuple(axes)
+    if "given" in model.model_fields:
+        fields["given"] = tuple(name for name in target.op.keywords if name in keywords)
     try:
         return model(**fields)
     except ValidationError as error:

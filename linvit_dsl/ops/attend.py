@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from linvit_dsl.graph.ir import TensorType
 from linvit_dsl.graph.size import Size, product
@@ -27,20 +27,22 @@ if TYPE_CHECKING:
 
 
 class Attend(Op):
-    """softmax(scale q k^T) v: q [*b, n, e], k [*b, l, e], v [*b, l, c] -> [*b, n, c].
+    """softmax(scale q k^T + bias) v: q [*b, n, e], k [*b, l, e], v [*b, l, c] -> [*b, n, c].
 
-    `keep` holds zeros and ones and stretches to [*b, n, l]; a row that keeps nothing gives 0.
+    `keep` holds zeros and ones, `bias` numbers that are added to the scores; both are optional and
+    stretch to [*b, n, l]. A row that keeps nothing gives 0.
     """
 
     name = "attend"
     family = "softmax_attention"
     arity = 3
-    keywords = ("keep",)
+    keywords = ("keep", "bias")
 
     class Attributes(Attributes):
         """`scale`: of the scores; e^(-1/2) if not given."""
 
         scale: Positive | None = None
+        given: tuple[Literal["keep", "bias"], ...] = ()
 
     @staticmethod
     def rule(attributes: Attend.Attributes, arguments: Types) -> Types:
@@ -48,8 +50,8 @@ class Attend(Op):
         for x in (q, k, v):
             axis_index("attend", -2, x)
         _expect_fit(q, k, v)
-        for keep in arguments[3:]:
-            _expect_mask(keep, q, k, v)
+        for index, word in enumerate(attributes.given, 3):
+            _expect_stretch(word, index, arguments[index], {"q": q, "k": k, "v": v})
         return (TensorType((*q.dims[:-1], v.dims[-1]), q.dtype),)
 
     @staticmethod
@@ -61,20 +63,20 @@ class Attend(Op):
     @staticmethod
     def saved(attributes: Attend.Attributes, arguments: Types) -> Saved:
         # Flash attention recomputes the scores from the logarithm of each row's sum.
-        rows = product(arguments[0].sizes[:-1])
-        return Saved(arguments=tuple(range(len(arguments))), results=(0,), elements=rows)
+        elements = product(arguments[0].sizes[:-1])
+        if attributes.given == ("keep", "bias"):  # joined, they are one more tensor
+            elements += product([dim.size for dim in broadcast(*arguments[3:])])
+        return Saved(arguments=tuple(range(len(arguments))), results=(0,), elements=elements)
 
     @staticmethod
     def call(
         attributes: Attend.Attributes, types: Types, arguments: Codes, module: Code | None
     ) -> Code:
-        options: dict[str, object] = {}
-        if len(arguments) == 4:
-            options["keep"] = arguments[3]
+        options: dict[str, object] = dict(zip(attributes.given, arguments[3:], strict=True))
         if attributes.scale is not None:
             options["scale"] = attributes.scale
         # torch has fused kernels for four axes only; `layers.attend` brings others to four.
-        plain = len(arguments) == 3 and len(types[0].dims) == 4
+        plain = not attributes.given and len(types[0].dims) == 4
         function = "F.scaled_dot_product_attention" if plain else "layers.attend"
         return call(function, *arguments[:3], **options)
 
@@ -85,9 +87,12 @@ class Attend(Op):
         q, k, v = arguments[:3]
         scale = q.shape[-1] ** -0.5 if attributes.scale is None else attributes.scale
         scores = (q.unsqueeze(-2) * k.unsqueeze(-3)).sum(-1) * scale
+        named = dict(zip(attributes.given, arguments[3:], strict=True))
+        if "bias" in named:
+            scores = scores + named["bias"]
         weight = (scores - scores.amax(-1, keepdim=True).detach()).exp()
-        if len(arguments) == 4:
-            weight = weight * arguments[3]
+        if "keep" in named:
+            weight = weight * named["keep"]
         total = weight.sum(-1, keepdim=True)
         return (weight / (total + (total == 0))) @ v
 
@@ -102,8 +107,14 @@ class Attend(Op):
         five = ((BATCH, 2, 3, 1, 4), (BATCH, 2, 3, 5, 4), (BATCH, 2, 3, 5, 4))
         yield Example(Attend.Attributes(), five, "five axes")
         masked = ("normal", "normal", "normal", "mask")
-        yield Example(Attend.Attributes(), (q, k, k, (1, 1, 3, 5)), "a mask", masked)
-        yield Example(Attend.Attributes(), (*five, (1, 1, 3, 1, 5)), "a mask of windows", masked)
+        keep = Attend.Attributes(given=("keep",))
+        yield Example(keep, (q, k, k, (1, 1, 3, 5)), "a mask", masked)
+        yield Example(keep, (*five, (1, 1, 3, 1, 5)), "a mask of windows", masked)
+        bias = Attend.Attributes(given=("bias",), scale=0.3)
+        yield Example(bias, (q, k, k, (2, 3, 5)), "a bias")
+        yield Example(bias, (*five, (2, 1, 1, 5)), "a bias of windows")
+        both = Attend.Attributes(given=("keep", "bias"))
+        yield Example(both, (q, k, k, (BATCH, 1, 3, 5), (2, 1, 5)), "a mask and a bias", masked)
 
 
 def _expect_fit(q: TensorType, k: TensorType, v: TensorType) -> None:
@@ -129,19 +140,19 @@ def _expect_fit(q: TensorType, k: TensorType, v: TensorType) -> None:
         _refuse(counts, ((1, last - 1), (2, last - 1)), slots)
 
 
-def _expect_mask(keep: TensorType, q: TensorType, k: TensorType, v: TensorType) -> None:
-    """Demand that a mask has an entry, or one that stretches, for every score.
+def _expect_stretch(word: str, index: int, x: TensorType, slots: dict[str, TensorType]) -> None:
+    """Demand that argument `index` has an entry, or one that stretches, for every score.
 
     Raises:
         OpProblem: E0326.
     """
-    scores = TensorType((*q.dims[:-1], k.dims[-2]))
-    axes = clash(keep, scores)
-    if axes is None and broadcast(scores, keep) == scores.dims:
+    scores = TensorType((*slots["q"].dims[:-1], slots["k"].dims[-2]))
+    axes = clash(x, scores)
+    if axes is None and broadcast(scores, x) == scores.dims:
         return
-    places = ((3, axes[0]),) if axes else ()
-    problem = f"the mask {keep} does not stretch to {scores}"
-    _refuse(problem, places, {"q": q, "k": k, "v": v})
+    places = ((index, axes[0]),) if axes else ()
+    what = "mask" if word == "keep" else word
+    _refuse(f"the {what} {x} does not stretch to {scores}", places, slots)
 
 
 def _refuse(problem: str, axes: tuple[tuple[int, int], ...], slots: dict[str, Any]) -> NoReturn:

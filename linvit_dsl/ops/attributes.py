@@ -97,7 +97,8 @@ Init = Initializer | None
 class Attributes(BaseModel):
     """Base of every operator's static arguments, in positional order.
 
-    An operator whose keyword arguments name axes of a pattern (`h = 8`) declares a field `axes`.
+    An operator whose keyword arguments name axes of a pattern (`h = 8`) declares a field `axes`; one
+    with several optional tensors declares `given`, the names of those that it is applied to.
     Lists of the language arrive as tuples. What a user gave wrongly, `attribute_problem` words.
     """
 
@@ -105,6 +106,11 @@ class Attributes(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", arbitrary_types_allowed=True, defer_build=True
     )
+
+    @classmethod
+    def words(cls) -> tuple[str, ...]:
+        """Names of the static arguments that a text gives: fields of this module's own are left."""
+        return tuple(name for name in cls.model_fields if name not in ("axes", "given"))
 
 
 def attribute_problem(op: type[Op], error: ValidationError) -> tuple[str, str]:
@@ -114,7 +120,7 @@ def attribute_problem(op: type[Op], error: ValidationError) -> tuple[str, str]:
     if kind == "missing":
         return field, f"`{field}` has no value"
     if kind == "extra_forbidden":
-        known = ", ".join(f"`{name}`" for name in op.Attributes.model_fields) or "none"
+        known = ", ".join(f"`{name}`" for name in op.Attributes.words()) or "none"
         return field, f"it has no static argument `{field}`, but {known}"
     if kind == "axis_size":
         name, size = str(context["name"]), _written(context["size"])

@@ -62,9 +62,14 @@ def expect_shape(x: Tensor, *sizes: int) -> None:
 
 
 def attend(
-    q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None = None, scale: float | None = None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    keep: Tensor | None = None,
+    bias: Tensor | None = None,
+    scale: float | None = None,
 ) -> Tensor:
-    """Softmax attention, softmax(scale q k^T) v.
+    """Softmax attention, softmax(scale q k^T + bias) v.
 
     Args:
         q: Queries, `[*b, n, e]`.
@@ -72,6 +77,7 @@ def attend(
         v: Values, `[*b, l, c]`.
         keep: Zeros and ones, broadcastable to `[*b, n, l]`: which keys each query sees. A query
             that sees none gives 0, not NaN.
+        bias: Added to the scores, broadcastable to `[*b, n, l]`.
         scale: Of the scores; e^(-1/2) if not given.
 
     Returns:
@@ -81,19 +87,32 @@ def attend(
     # torch's fused kernels want [B, heads, n, e].
     if len(leading) != 2:
         q, k, v = (_four_axes(x, x.shape[:-2]) for x in (q, k, v))
+    if bias is not None:
+        bias = _stretched(bias.to(q.dtype), leading)
     if keep is None:
-        out = F.scaled_dot_product_attention(q, k, v, scale=scale)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
         return out.reshape(*leading, *out.shape[-2:])
-    mask = keep != 0
-    if len(leading) != 2:
-        mask = mask.expand(*leading, q.shape[-2], k.shape[-2])
-        mask = _four_axes(mask, leading)
+    mask = _stretched(keep != 0, leading)
     # A row that may see nothing sees everything instead, and is then replaced by 0: its softmax
     # would be 0/0, forward and backward, in some of torch's kernels.
     sees_some = mask.any(-1, keepdim=True)
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask | ~sees_some, scale=scale)
+    mask = mask | ~sees_some
+    if bias is not None:
+        mask = torch.where(mask, bias, -torch.inf)
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
     out = torch.where(sees_some, out, torch.zeros_like(out))
     return out.reshape(*leading, *out.shape[-2:])
+
+
+def _stretched(x: Tensor, leading: torch.Size) -> Tensor:
+    """What stretches to `[*leading, n, l]`, with exactly two axes in front of the last two.
+
+    Only axes that are joined are stretched: one bias for all windows stays one.
+    """
+    x = x[(None,) * (len(leading) + 2 - x.ndim)]
+    if len(leading) > 2:
+        x = x.expand(*leading[:-1], *x.shape[-3:])
+    return _four_axes(x, leading)
 
 
 def _four_axes(x: Tensor, leading: torch.Size) -> Tensor:

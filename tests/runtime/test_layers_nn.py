@@ -64,6 +64,39 @@ def test_attend_is_its_definition(
     torch.testing.assert_close(result, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("with_keep", [False, True])
+@pytest.mark.parametrize(
+    ("leading", "added"),
+    [
+        ((2,), (4, 5)),
+        ((2, 3), (3, 4, 5)),
+        ((2, 3), (2, 1, 1, 5)),
+        ((2, 2, 3), (2, 1, 4, 5)),
+        ((2, 2, 3), (2, 1, 3, 4, 5)),
+    ],
+)
+def test_a_bias_is_added_to_the_scores(
+    leading: tuple[int, ...], added: tuple[int, ...], with_keep: bool
+) -> None:
+    torch.manual_seed(0)
+    q, k, v = (
+        torch.randn(*leading, count, width, dtype=torch.float64)
+        for count, width in ((4, 6), (5, 6), (5, 3))
+    )
+    bias = torch.randn(added, dtype=torch.float64, requires_grad=True)
+    keep = (torch.rand(4, 5) < 0.6).double() if with_keep else None
+    result = layers.attend(q, k, v, keep=keep, bias=bias, scale=0.4)
+    scores = 0.4 * q @ k.transpose(-1, -2) + bias
+    if keep is not None:
+        scores = scores.masked_fill(keep == 0, -torch.inf)
+    expected = scores.softmax(-1).nan_to_num() @ v
+    torch.testing.assert_close(result, expected, rtol=1e-12, atol=1e-12)
+    (gradient,) = torch.autograd.grad(result.square().sum(), bias)
+    assert gradient.isfinite().all()
+    assert gradient.any()
+    assert not torch.allclose(result, layers.attend(q, k, v, keep=keep, scale=0.4))
+
+
 def test_a_query_that_sees_nothing_gives_zero_and_no_nan() -> None:
     q, k, v = (torch.randn(1, 2, 3, 4, requires_grad=True) for _ in range(3))
     keep = torch.ones(1, 2, 3, 3)

@@ -245,6 +245,9 @@ NOT_SAVED_SO = {
     ("attend", "other values"): "has no fused kernel for it, and keeps the scores",
     ("attend", "a mask"): "keeps the mask in another form",
     ("attend", "a mask of windows"): "the same",
+    ("attend", "a bias"): "keeps the scores when something is added to them",
+    ("attend", "a bias of windows"): "the same",
+    ("attend", "a mask and a bias"): "the same",
 }
 
 
