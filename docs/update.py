@@ -26,7 +26,7 @@ from linvit_dsl.ops.initializers import INITIALIZERS
 HERE = Path(__file__).resolve().parent
 PAGES = ("language.md", "training.md", "reference.md")
 
-SIGNS = {"add": "a + b", "sub": "a - b", "mul": "a * b", "div": "a / b", "neg": "-a"}
+SIGNS = {"add": "a + b", "sub": "a - b", "mul": "a * b", "div": "a / b", "neg": "-a", "pow": "a ^ exponent"}
 """Operators that are written as signs."""
 
 KINDS = {

@@ -29,12 +29,15 @@ _FUNCTIONS = {"range", "super", "zip"}
 _ANNOTATIONS = {"Tensor", "bool", "float", "int", "tuple"}
 # What is not listed is refused: `torch.load` runs code, and so does `torch.os.system`.
 _LIBRARIES = {
-    "F": {"elu", "gelu", "pad", "relu", "scaled_dot_product_attention", "silu", "unfold"},
+    "F": {
+        "adaptive_avg_pool2d", "elu", "gelu", "hardswish", "pad", "relu",
+        "scaled_dot_product_attention", "silu", "unfold",
+    },
     "init": {"constant", "dirac", "normal", "trunc_normal", "xavier", "zeros"},
     "kernels": {"linear_attention"},
     "layers": {"Constant", "DropPath", "attend", "expect_shape"},
     "nn": {
-        "Conv2d", "Dropout", "LayerNorm", "Linear", "Module", "ModuleList", "Parameter",
+        "BatchNorm2d", "Conv2d", "Dropout", "LayerNorm", "Linear", "Module", "ModuleList", "Parameter",
         "ParameterList",
     },
     "torch": {
@@ -43,7 +46,7 @@ _LIBRARIES = {
     "trace": {"locate_errors"},
 }  # fmt: skip
 _METHODS = {
-    "amax", "detach", "expand", "flatten", "mean", "permute", "repeat_interleave", "reshape",
+    "amax", "detach", "expand", "flatten", "mean", "permute", "pow", "repeat_interleave", "reshape",
     "shape", "softmax", "split", "squeeze", "sum", "transpose", "unflatten", "unsqueeze",
 }  # fmt: skip
 """Of tensors."""

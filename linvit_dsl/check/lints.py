@@ -31,6 +31,6 @@ def _owned(node: Apply | Call | Store) -> int:
         case Call():
             return count_parameters(node.graph)
         case Apply():
-            return sum(weight.elements for weight in node.weights)
+            return node.num_trained
         case Store():
             return node.weight.elements if node.trained else 0

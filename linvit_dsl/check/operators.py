@@ -67,6 +67,11 @@ def combine(
     scope: Expressions, expression: ast.Binary, left: Result, right: Result, names: tuple[str, ...]
 ) -> Result:
     """`left operator right` where at least one side is a tensor."""
+    if expression.operator == "^" and isinstance(left, Value) and isinstance(right, Number):
+        power = OperatorValue(OPS["pow"], {"exponent": right})
+        return apply_operator(
+            scope, power, (left,), (expression.left.span,), expression.span, names, {}
+        )
     name = ARITHMETIC.get(expression.operator)
     if name is None:
         raise SpecError(undefined(expression, left, right))

@@ -19,7 +19,7 @@ def _count(graph: Graph, known: dict[int, int]) -> int:
             if isinstance(node, Call):
                 owned[node.slot] = _count(node.graph, known)
             elif isinstance(node, Apply):
-                owned[node.slot] = sum(weight.elements for weight in node.weights)
+                owned[node.slot] = node.num_trained
             else:
                 owned[node.slot] = node.weight.elements if node.trained else 0
         known[id(graph)] = sum(owned.values())

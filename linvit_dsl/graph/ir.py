@@ -117,11 +117,15 @@ class Initializer:
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """One parameter tensor. `initializer` None: what torch's own module does."""
+    """One tensor of the state dict. `initializer` None: what torch's own module does.
+
+    `trained` is False for what only forward changes, such as the running averages of a norm.
+    """
 
     name: str
     shape: tuple[int, ...]
     initializer: Initializer | None = None
+    trained: bool = True
 
     @property
     def elements(self) -> int:
@@ -156,8 +160,13 @@ class Apply:
 
     @property
     def weights(self) -> tuple[Weight, ...]:
-        """The parameter tensors that it owns."""
+        """The tensors of the state dict that it owns."""
         return self.op.weights(self.attributes, self.argument_types)
+
+    @property
+    def num_trained(self) -> int:
+        """How many trained numbers it owns."""
+        return sum(weight.elements for weight in self.weights if weight.trained)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

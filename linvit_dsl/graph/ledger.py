@@ -168,7 +168,7 @@ class Ledger:
         return _Facts(
             alias=_alias(node),
             merges_heads=node.op.name == "rearrange" and _merges_heads(arguments[0], results[0]),
-            params=sum(weight.elements for weight in node.weights),
+            params=node.num_trained,
             macs=at_batch(macs, self.batch),
             outputs=outputs,
             result_bytes=tuple(map(_bytes, outputs, (type_.dtype for type_ in results))),

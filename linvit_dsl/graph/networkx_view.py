@@ -82,7 +82,7 @@ def _attributes(step: Step, batch: int) -> dict[str, Any]:
         line = f"{node.span.source.name}:{node.span.line}"
     if isinstance(node, Apply):
         name, family = node.op.name, node.op.family
-        params = sum(weight.elements for weight in node.weights)
+        params = node.num_trained
         macs = at_batch(
             node.op.macs(node.attributes, node.argument_types, node.result_types), batch
         )

@@ -1,9 +1,11 @@
 """The primitive operators, one file each."""
 
 from linvit_dsl.ops.abs import Abs
+from linvit_dsl.ops.adaptive_pool import AdaptivePool
 from linvit_dsl.ops.add import Add
 from linvit_dsl.ops.attend import Attend
 from linvit_dsl.ops.attributes import Attributes
+from linvit_dsl.ops.batchnorm import BatchNorm
 from linvit_dsl.ops.concat import Concat
 from linvit_dsl.ops.conv2d import Conv2d
 from linvit_dsl.ops.detach import Detach
@@ -16,6 +18,7 @@ from linvit_dsl.ops.exp import Exp
 from linvit_dsl.ops.expand import Expand
 from linvit_dsl.ops.eye import Eye
 from linvit_dsl.ops.gelu import Gelu
+from linvit_dsl.ops.hardswish import Hardswish
 from linvit_dsl.ops.layernorm import LayerNorm
 from linvit_dsl.ops.linear import Linear
 from linvit_dsl.ops.matmul import Matmul
@@ -24,6 +27,7 @@ from linvit_dsl.ops.neg import Neg
 from linvit_dsl.ops.ones import Ones
 from linvit_dsl.ops.op import Example, Op, OpProblem, Saved
 from linvit_dsl.ops.pad import Pad
+from linvit_dsl.ops.pow import Pow
 from linvit_dsl.ops.rearrange import Rearrange
 from linvit_dsl.ops.reduce import Reduce
 from linvit_dsl.ops.relu import Relu
@@ -43,6 +47,7 @@ ALL_OPS: tuple[type[Op], ...] = (
     Linear,
     Conv2d,
     LayerNorm,
+    BatchNorm,
     Softmax,
     Matmul,
     Einsum,
@@ -51,6 +56,7 @@ ALL_OPS: tuple[type[Op], ...] = (
     Relu,
     Elu,
     Silu,
+    Hardswish,
     Sigmoid,
     Tanh,
     Exp,
@@ -62,6 +68,7 @@ ALL_OPS: tuple[type[Op], ...] = (
     Mul,
     Div,
     Neg,
+    Pow,
     Rearrange,
     Reduce,
     Expand,
@@ -73,6 +80,7 @@ ALL_OPS: tuple[type[Op], ...] = (
     Pad,
     Transpose,
     Unfold,
+    AdaptivePool,
     Ones,
     Eye,
     Detach,

@@ -176,7 +176,7 @@ class Op:
 
     @staticmethod
     def weights(attributes: Any, arguments: Types) -> tuple[Weight, ...]:
-        """The parameter tensors it owns, named as in torch's state dict (`weight`, `bias`)."""
+        """The tensors it owns, named as in torch's state dict (`weight`, `bias`)."""
         return ()
 
     @staticmethod

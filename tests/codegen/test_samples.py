@@ -42,7 +42,7 @@ def weight_count(graph: Graph) -> int:
         elif isinstance(node, Call):
             total += weight_count(node.graph)
         else:
-            total += sum(weight.elements for weight in node.weights)
+            total += node.num_trained
     return total
 
 

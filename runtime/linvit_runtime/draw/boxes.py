@@ -67,7 +67,7 @@ class BoxMaker:
         )
 
     def _operator(self, box: Box, path: str, node: Apply) -> Box:
-        params = sum(weight.elements for weight in node.weights)
+        params = node.num_trained
         macs = node.op.macs(node.attributes, node.argument_types, node.result_types)
         box = replace(box, family=node.op.family, params=params, macs=at_batch(macs, 1))
         notes, sign = self.drawn.notes.get(path, []), SIGNS.get(node.op.name)

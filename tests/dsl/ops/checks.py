@@ -78,10 +78,25 @@ class Case:
         return tuple(tensors)
 
     def reference(self, module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        weights = {name.removeprefix("inner."): w for name, w in module.named_parameters()}
+        weights = {name.removeprefix("inner."): w for name, w in stored(module).items()}
         options = {"batch": NUM_IMAGES} if self.op.needs_batch else {}
         result = self.op.reference(self.example.attributes, arguments, weights, **options)
         return as_tuple(result)
+
+
+def stored(module: nn.Module) -> dict[str, Tensor]:
+    """The state dict, not detached."""
+    own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    return {name: own[name] for name in module.state_dict()}
+
+
+def randomize(module: nn.Module) -> None:
+    """Draw weights anew, and what is only stored so that it may be a variance."""
+    for tensor in stored(module).values():
+        if isinstance(tensor, nn.Parameter):
+            nn.init.normal_(tensor)
+        elif tensor.is_floating_point():
+            nn.init.uniform_(tensor, 0.5, 1.5)
 
 
 def as_tuple(result: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -100,7 +115,8 @@ def check_weights(case: Case) -> None:
     ruled = {w.name: w.shape for w in case.op.weights(case.example.attributes, case.types)}
     state = case.module().state_dict()
     assert {name.removeprefix("inner."): tuple(w.shape) for name, w in state.items()} == ruled
-    count = sum(w.elements for w in case.op.weights(case.example.attributes, case.types))
+    weights = case.op.weights(case.example.attributes, case.types)
+    count = sum(weight.elements for weight in weights if weight.trained)
     assert count == sum(parameter.numel() for parameter in case.module().parameters())
 
 
@@ -118,8 +134,7 @@ def check_macs(case: Case) -> None:
 def check_reference(case: Case) -> None:
     """The emitted code computes what the reference computes, with the same weights in float64."""
     module, arguments = case.module().double(), case.arguments(NUM_IMAGES)
-    for parameter in module.parameters():
-        nn.init.normal_(parameter)
+    randomize(module)
     results = as_tuple(module(NUM_IMAGES, *arguments))
     for result, expected in zip(results, case.reference(module, arguments), strict=True):
         torch.testing.assert_close(result, expected.double(), rtol=1e-12, atol=1e-12)
@@ -129,8 +144,7 @@ def check_gradient(case: Case) -> None:
     """Autograd agrees with finite differences; what has no gradient has none in the reference."""
     module, arguments = case.module().double(), case.arguments(NUM_IMAGES)
     weights = list(module.parameters())
-    for weight in weights:
-        nn.init.normal_(weight)
+    randomize(module)
     drawn = case.example.draws + ("normal",) * len(arguments)
     leaves = [x for x, draw in zip(arguments, drawn, strict=False) if draw != "mask"]
     for leaf in leaves:
@@ -182,7 +196,7 @@ def check_start(case: Case) -> None:
     drawn: dict[str, list[Tensor]] = {weight.name: [] for weight in weights}
     count = max((4000 // weight.elements for weight in weights), default=0)
     for _ in range(count + 1 if weights else 0):
-        for name, tensor in case.module().named_parameters():
+        for name, tensor in stored(case.module()).items():
             drawn.get(name.removeprefix("inner."), []).append(tensor.detach().double())
     shapes = {weight.name: weight.shape for weight in weights}
     for weight in weights:
@@ -270,7 +284,7 @@ def check_saved(case: Case) -> None:
 
     with saved_tensors_hooks(note, lambda x: x):
         results = as_tuple(module(NUM_IMAGES, *arguments))
-    for parameter in module.parameters():
+    for parameter in stored(module).values():
         kept.pop(parameter.untyped_storage().data_ptr(), None)
     ruled = case.op.saved(case.example.attributes, case.types)
     rest = at_batch(ruled.elements, NUM_IMAGES)
