@@ -1,0 +1,26 @@
+"""Builds modules from texts written in a test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+import linvit_dsl
+
+Build = Callable[[str], nn.Module]
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Build:
+    """Give a function that makes a float64 module, in evaluation mode, of a text's first model."""
+
+    def build_one(text: str) -> nn.Module:
+        path = tmp_path / "spec.vit"
+        path.write_text(text, encoding="utf-8")
+        spec = linvit_dsl.load(path)
+        return getattr(spec, spec.models[0])().double().eval()
+
+    return build_one
