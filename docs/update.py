@@ -55,6 +55,7 @@ FUNCTION_MEANINGS = {
     "ceil": ("x", "the next whole number, upwards"),
     "floor": ("x", "the next whole number, downwards"),
     "sqrt": ("x", "the exact root; E0305 if `x` is no square"),
+    "log": ("x", "the natural logarithm; E0375 unless `x` is above 0"),
     "min": ("x, ...", "the smallest"),
     "max": ("x, ...", "the largest"),
     "len": ("list", "how many items"),

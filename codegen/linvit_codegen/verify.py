@@ -30,18 +30,22 @@ _ANNOTATIONS = {"Tensor", "bool", "float", "int", "tuple"}
 # What is not listed is refused: `torch.load` runs code, and so does `torch.os.system`.
 _LIBRARIES = {
     "F": {
-        "adaptive_avg_pool2d", "elu", "gelu", "hardswish", "pad", "relu",
+        "adaptive_avg_pool2d", "elu", "gelu", "hardswish", "interpolate", "pad", "relu",
         "scaled_dot_product_attention", "silu", "unfold",
     },
-    "init": {"constant", "dirac", "normal", "trunc_normal", "xavier", "zeros"},
+    "init": {
+        "constant", "dirac", "normal", "orthogonal_features", "segment_means", "trunc_normal",
+        "xavier", "zeros",
+    },
     "kernels": {"linear_attention"},
-    "layers": {"Constant", "DropPath", "attend", "expect_shape"},
+    "layers": {"Constant", "DropPath", "attend", "expect_shape", "redraw_every"},
     "nn": {
         "BatchNorm2d", "Conv2d", "Dropout", "LayerNorm", "Linear", "Module", "ModuleList", "Parameter",
         "ParameterList",
     },
     "torch": {
-        "abs", "cat", "einsum", "empty", "exp", "eye", "ones", "sigmoid", "stack", "tanh",
+        "abs", "arange", "cat", "cos", "einsum", "empty", "exp", "eye", "ones", "sigmoid", "sin",
+        "stack", "tanh",
     },
     "trace": {"locate_errors"},
 }  # fmt: skip

@@ -66,6 +66,13 @@ def _sqrt(name: str, arguments: Arguments, span: Span) -> Number:
     return _derived(root, span, number)
 
 
+def _log(name: str, arguments: Arguments, span: Span) -> Number:
+    (number,) = _numbers(name, arguments, span)
+    if not _plain(number) > 0:
+        raise SpecError(diagnose("E0375", span, value=show_number(number.value)))
+    return _derived(math.log(_plain(number)), span, number)
+
+
 def _extreme(name: str, arguments: Arguments, span: Span) -> Number:
     numbers = _numbers(name, arguments, span)
     pick = min if name == "min" else max
@@ -114,6 +121,7 @@ FUNCTIONS: dict[str, tuple[int, int, Callable[[str, Arguments, Span], Result]]] 
     "ceil": (1, 1, _round),
     "floor": (1, 1, _round),
     "sqrt": (1, 1, _sqrt),
+    "log": (1, 1, _log),
     "min": (1, 16, _extreme),
     "max": (1, 16, _extreme),
     "len": (1, 1, _len),

@@ -8,6 +8,7 @@ from linvit_dsl.ops.attributes import Attributes
 from linvit_dsl.ops.batchnorm import BatchNorm
 from linvit_dsl.ops.concat import Concat
 from linvit_dsl.ops.conv2d import Conv2d
+from linvit_dsl.ops.cos import Cos
 from linvit_dsl.ops.detach import Detach
 from linvit_dsl.ops.div import Div
 from linvit_dsl.ops.dropout import Dropout
@@ -19,6 +20,8 @@ from linvit_dsl.ops.expand import Expand
 from linvit_dsl.ops.eye import Eye
 from linvit_dsl.ops.gelu import Gelu
 from linvit_dsl.ops.hardswish import Hardswish
+from linvit_dsl.ops.interpolate import Interpolate
+from linvit_dsl.ops.iota import Iota
 from linvit_dsl.ops.layernorm import LayerNorm
 from linvit_dsl.ops.linear import Linear
 from linvit_dsl.ops.matmul import Matmul
@@ -34,6 +37,7 @@ from linvit_dsl.ops.relu import Relu
 from linvit_dsl.ops.select import Select
 from linvit_dsl.ops.sigmoid import Sigmoid
 from linvit_dsl.ops.silu import Silu
+from linvit_dsl.ops.sin import Sin
 from linvit_dsl.ops.slice import Slice
 from linvit_dsl.ops.softmax import Softmax
 from linvit_dsl.ops.split import Split
@@ -60,6 +64,8 @@ ALL_OPS: tuple[type[Op], ...] = (
     Sigmoid,
     Tanh,
     Exp,
+    Sin,
+    Cos,
     Abs,
     Dropout,
     DropPath,
@@ -80,9 +86,11 @@ ALL_OPS: tuple[type[Op], ...] = (
     Pad,
     Transpose,
     Unfold,
+    Interpolate,
     AdaptivePool,
     Ones,
     Eye,
+    Iota,
     Detach,
 )
 """Every operator. A new one is a file in this folder and its name in this list."""

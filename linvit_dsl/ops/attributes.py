@@ -97,8 +97,8 @@ Init = Initializer | None
 class Attributes(BaseModel):
     """Base of every operator's static arguments, in positional order.
 
-    An operator whose keyword arguments name axes of a pattern (`h = 8`) declares a field `axes`; one
-    with several optional tensors declares `given`, the names of those that it is applied to.
+    An operator whose keyword arguments name axes of a pattern (`h = 8`) declares a field `axes`;
+    one with several optional tensors declares `given`, the names of those that it is applied to.
     Lists of the language arrive as tuples. What a user gave wrongly, `attribute_problem` words.
     """
 
