@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -65,12 +67,12 @@ def test_a_masked_border_is_full_attention_to_the_places_near(build: Build) -> N
 
 
 @pytest.mark.parametrize("wrong", [{"rate": 1}, {"border": "mask"}, {"kernel": 5}])
-def test_another_rate_border_or_kernel_is_noticed(wrong: dict[str, object], build: Build) -> None:
+def test_another_rate_border_or_kernel_is_noticed(wrong: dict[str, Any], build: Build) -> None:
     """The control: the zeros of the border take part in the softmax, and so on."""
     module = build(neighbour_attend((5, 7), 2))
 
     def reference(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return neighbour_attention(q, k, v, (5, 7), **{"rate": 2, **wrong})  # pyright: ignore[reportArgumentType]  # one at a time
+        return neighbour_attention(q, k, v, (5, 7), **{"rate": 2, **wrong})
 
     with pytest.raises(AssertionError):
         expect_equal(module, reference, *tensors(35))
@@ -90,8 +92,8 @@ def test_heads_take_the_rates_in_turn(heads: int, build: Build) -> None:
     def reference(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         answers: list[Tensor] = []
         for j, rate in zip(range(heads), [1, 2, 3, 1, 2, 3, 1], strict=False):
-            one = (x[:, j : j + 1] for x in (q, k, v))
-            answers.append(neighbour_attention(*one, (4, 5), rate=rate))
+            head_q, head_k, head_v = (x[:, j : j + 1] for x in (q, k, v))
+            answers.append(neighbour_attention(head_q, head_k, head_v, (4, 5), rate=rate))
         return torch.cat(answers, dim=1)
 
     expect_equal(build(multi_scale(heads)), reference, *tensors(20, heads))

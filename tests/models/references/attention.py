@@ -1,8 +1,8 @@
 """Attention by its definition: every pair of tokens, and a rule for which pairs count.
 
-Legend: B images, h heads, n tokens of a grid of rows x columns in raster order, e channels of a head.
-Nothing here partitions, pads or gathers: what the library computes by moving tokens around is stated
-as a condition on pairs, or as a loop over offsets.
+Legend: B images, h heads, n tokens of a grid of rows x columns in raster order, e channels of a
+head. Nothing here partitions, pads or gathers: what the library computes by moving tokens around is
+stated as a condition on pairs, or as a loop over offsets.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """QAViT in plain torch, from its formulas, as a function of images and of a dictionary of weights.
 
-Legend: B images, N tokens of a grid of rows x columns, d channels, d' = d / 4 of a branch, T tokens of
-the bank. Keys of the dictionary are those of a generated module's state dict.
+Legend: B images, N tokens of a grid of rows x columns, d channels, d' = d / 4 of a branch. Keys of
+the dictionary are those of a generated module's state dict.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ def _dilated(u: Tensor, weights: Weights, settings: Settings) -> Tensor:
     heads: list[Tensor] = []
     for j in range(settings.heads):
         rate = settings.rates[j % len(settings.rates)]
-        one = (x[:, j : j + 1] for x in (q, k, v))
-        heads.append(neighbour_attention(*one, settings.grid, rate=rate))
+        head_q, head_k, head_v = (x[:, j : j + 1] for x in (q, k, v))
+        heads.append(neighbour_attention(head_q, head_k, head_v, settings.grid, rate=rate))
     return heads_together(torch.cat(heads, dim=1))
 
 
@@ -121,7 +121,7 @@ def _from_bank(u: Tensor, bank: Tensor, weights: Weights, settings: Settings) ->
 
 
 def _written(bank: Tensor, fused: Tensor, weights: Weights) -> Tensor:
-    """G + sigmoid(g) (softmax(q k^T / sqrt(d')) v W_o), one head, keys and values from E LN(F) W_c."""
+    """G + sigmoid(g) (softmax(q k^T / sqrt(d')) v W_o); keys and values come from E LN(F) W_c."""
     c = _linear(_layer_norm(fused, weights, "norm"), weights, "squeeze")
     if "compress" in weights:
         c = torch.einsum("kn,bnc->bkc", weights["compress"], c)
