@@ -72,7 +72,8 @@ def test_another_rate_border_or_kernel_is_noticed(wrong: dict[str, Any], build: 
     module = build(neighbour_attend((5, 7), 2))
 
     def reference(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return neighbour_attention(q, k, v, (5, 7), **{"rate": 2, **wrong})
+        settings: dict[str, Any] = {"rate": 2, **wrong}
+        return neighbour_attention(q, k, v, (5, 7), **settings)
 
     with pytest.raises(AssertionError):
         expect_equal(module, reference, *tensors(35))
