@@ -8,6 +8,7 @@ from typing import Any, assert_never
 
 from linvit_dsl.check import arithmetic
 from linvit_dsl.check.builder import GraphBuilder
+from linvit_dsl.check.defaults import extended
 from linvit_dsl.check.dimensions import as_dimension
 from linvit_dsl.check.expressions import Expressions
 from linvit_dsl.check.operators import combine
@@ -129,6 +130,8 @@ class Body:
                 self._store(statement)
             case ast.Layer():
                 self._layer(statement)
+            case ast.Defaults():
+                self.scope.elaborator.defaults = extended(self.scope, statement)
             case ast.Assign():
                 self._assign(statement)
             case ast.Residual():
@@ -347,9 +350,10 @@ class Body:
             with self.builder.iteration(shared=shared) as nodes:
                 if binder:
                     scope.bind_names(binder, item, statement.span)
-                failed = self.failed
+                failed, defaults = self.failed, scope.elaborator.defaults
                 if self._statements(statement.body) is not None:
                     self.failed = True  # A `return` in a loop was reported with the names.
+            scope.elaborator.defaults = defaults
             iterations.append(tuple(nodes))
             states.append(tuple(scope.names[name] for name in rebound))
             if (self.failed and not failed) or scope.elaborator.budget.exhausted:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from linvit_dsl.check.defaults import check_settings
 from linvit_dsl.check.walk import declared_axes, nodes
 from linvit_dsl.errors import Diagnostic, Label, Span, diagnose
 from linvit_dsl.errors.suggest import nearest
@@ -36,7 +37,7 @@ def check_items(items: Iterable[ast.Item]) -> Iterator[Diagnostic]:
 
 
 def check_item(item: ast.Item) -> Iterator[Diagnostic]:
-    """E0202, E0213, E0347, E0406 and E0407 of one item."""
+    """E0202, E0213, E0347, E0350 to E0354, E0406 and E0407 of one item."""
     if isinstance(item, ast.Block):
         axes = {name for p in item.parameters for name in declared_axes(p.shape)}
         tensors = [parameter.name for parameter in item.parameters]
@@ -61,6 +62,8 @@ def check_item(item: ast.Item) -> Iterator[Diagnostic]:
                     yield from _shape(node.shape)
             case ast.For() | ast.Comprehension():
                 yield from _repeated(node.binder)
+            case ast.Defaults():
+                yield from check_settings(node)
             case ast.Record():
                 yield from _repeated(field.name for field in node.fields)
             case _:

@@ -19,6 +19,7 @@ from linvit_dsl.check.body import Body
 from linvit_dsl.check.budget import Budget
 from linvit_dsl.check.builder import GraphBuilder
 from linvit_dsl.check.declarations import not_a_block
+from linvit_dsl.check.defaults import Defaults
 from linvit_dsl.check.expressions import Expressions
 from linvit_dsl.check.lints import unused_weights
 from linvit_dsl.check.operators import shared_slot
@@ -51,16 +52,37 @@ class Specialised:
     results: tuple[Value | tuple[Value, ...], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What came of elaborating a block under the defaults of some moment.
+
+    Args:
+        special: None if its body has errors.
+        operators: Names of all operators that were applied in it, blocks inside included.
+        key: That of the defaults which were in force for these operators.
+    """
+
+    special: Specialised | None
+    operators: frozenset[str]
+    key: object
+
+
 class Elaborator:
-    """Specialises blocks, collects findings. One per program and question."""
+    """Specialises blocks, collects findings. One per program and question.
+
+    `defaults` are those in force where it stands, `operators` the names of the operators that were
+    applied so far in the block there.
+    """
 
     def __init__(self, program: Program) -> None:
         self.program = program
         self.flagged = program.flagged
         self.frames: list[Frame] = []
         self.budget = Budget()
+        self.defaults = Defaults()
+        self.operators: set[str] = set()
         self._found: dict[tuple[str, str, str, int], Diagnostic] = {}
-        self._cache: dict[object, Specialised | None] = {}
+        self._cache: dict[object, list[_Outcome]] = {}
         self._constants: dict[int, dict[str, Static | Unknown]] = {}
         self._causes: list[frozenset[Span]] = []
 
@@ -208,15 +230,24 @@ class Elaborator:
         builder = GraphBuilder(declaration.head)
         scope = Expressions(self, block.module, builder, declaration.lost)
         self._bind_arguments(scope, block, declaration, arguments, spans, span)
-        key = self._key(declaration, scope, arguments)
-        if key not in self._cache:
-            self._cache[key] = None
+        outcomes = self._cache.setdefault(self._key(declaration, scope, arguments), [])
+        known = (known for known in outcomes if self.defaults.key(known.operators) == known.key)
+        outcome = next(known, None)
+        if outcome is None:
+            outcomes.append(_Outcome(None, frozenset(), self.defaults.key(())))
             self.frames.append(Frame(block.name, declaration.keyword, block.parameter, span))
+            before = self.defaults, self.operators
+            self.operators = set()
             try:
-                self._cache[key] = self._run(scope, builder, block, declaration, arguments)
+                made = self._run(scope, builder, block, declaration, arguments)
+                operators = frozenset(self.operators)
             finally:
                 self.frames.pop()
-        special = self._cache[key]
+                self.defaults, self.operators = before
+            outcome = _Outcome(made, operators, self.defaults.key(operators))
+            outcomes[-1] = outcome
+        self.operators |= outcome.operators
+        special = outcome.special
         return special if special is not None else self._assumed(scope, builder, block, declaration)
 
     def _assumed(

@@ -96,6 +96,9 @@ class _Resolver:
                     self.shape(statement.shape)
                 self.expression(statement.value)
                 self.known |= {name.name for name in statement.names}
+            case ast.Defaults():
+                for setting in statement.settings:
+                    self.expression(setting.value)
             case ast.Layer():
                 self.expression(statement.value)
                 self.known.add(statement.name.name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +24,16 @@ from linvit_dsl.check.values import (
 )
 from linvit_dsl.errors import Diagnostic, Label, Span, SpecError, diagnose
 from linvit_dsl.graph import limits
-from linvit_dsl.graph.ir import Origin, Slot, TensorType, Value
+from linvit_dsl.graph.ir import Initializer, Origin, Slot, TensorType, Value
 from linvit_dsl.graph.size import at_batch
-from linvit_dsl.ops import OPS, Attributes, OpProblem
+from linvit_dsl.ops import OPS, Attributes, Op, OpProblem
 from linvit_dsl.ops.attributes import attribute_problem
+from linvit_dsl.ops.initializers import check_initializer
 from linvit_dsl.syntax import ast
 
 if TYPE_CHECKING:
     from linvit_dsl.check.builder import GraphBuilder
+    from linvit_dsl.check.defaults import Setting
     from linvit_dsl.check.expressions import Expressions
 
 ARITHMETIC = {"+": "add", "-": "sub", "*": "mul", "/": "div"}
@@ -53,8 +57,14 @@ def apply_operator(
     if builder is None:
         raise SpecError(diagnose("E0405", span, name=target.name))
     tensors = _tensors(target, arguments, spans, span, keywords)
-    attributes = _attributes(target, keywords, span)
-    types = _result_types(target, attributes, tensors, spans, span)
+    target, inherited = _with_defaults(scope, target)
+    try:
+        attributes = _attributes(target, keywords, span)
+        types = _result_types(target, attributes, tensors, spans, span)
+    except SpecError as error:
+        if not inherited:
+            raise
+        raise SpecError(*(_told(found, inherited) for found in error.diagnostics)) from None
     slot = _slot(builder, target, attributes, tensors, span)
     results = builder.apply(
         target.op, attributes, tensors, slot=slot, span=span, names=names, types=types
@@ -136,9 +146,9 @@ def _attributes(target: OperatorValue, keywords: dict[str, Value], span: Span) -
     axes: list[tuple[str, object]] = []
     for name, value in target.statics.items():
         if name in model.words():
-            fields[name] = _attribute(value)
+            fields[name] = as_attribute(value)
         else:
-            axes.append((name, _attribute(value)))
+            axes.append((name, as_attribute(value)))
     if "axes" in model.model_fields:
         fields["axes"] = tuple(axes)
     if "given" in model.model_fields:
@@ -154,7 +164,44 @@ def _attributes(target: OperatorValue, keywords: dict[str, Value], span: Span) -
         ) from None
 
 
-def _attribute(value: Static | Value) -> object:
+def _with_defaults(
+    scope: Expressions, target: OperatorValue
+) -> tuple[OperatorValue, Mapping[str, Setting]]:
+    """The operator with the defaults that are in force here, and those that it took."""
+    scope.elaborator.operators.add(target.name)
+    settings = scope.elaborator.defaults.of(target.name)
+    taken = {name: s for name, s in settings.items() if name not in target.statics}
+    if not taken:
+        return target, taken
+    statics = {**target.statics, **{name: setting.value for name, setting in taken.items()}}
+    return replace(target, statics=statics), taken
+
+
+def _told(found: Diagnostic, inherited: Mapping[str, Setting]) -> Diagnostic:
+    """The finding, with the places of the defaults that the operator took."""
+    notes = (f"default {quote(s.span.text)}   {s.span}" for s in inherited.values())
+    return replace(found, notes=(*found.notes, *notes))
+
+
+def argument_problem(op: type[Op], name: str, value: Static) -> str | None:
+    """Why an operator would refuse this static argument, whatever the others; None if it takes it."""
+    try:
+        op.Attributes(**{name: as_attribute(value)})
+    except ValidationError as error:
+        try:
+            return attribute_problem(op, error, only=name)[1]
+        except LookupError:
+            pass  # Only the other arguments are missed.
+    if isinstance(value, Initializer):
+        try:
+            check_initializer(value, (1, 1))
+        except OpProblem as problem:
+            return f"`{value.name}` {problem.slots['problem']}"
+    return None
+
+
+def as_attribute(value: Static | Value) -> object:
+    """A static value as operators take it: plain numbers, texts and tuples."""
     match value:
         case Number():
             exact = value.value
@@ -162,7 +209,7 @@ def _attribute(value: Static | Value) -> object:
                 return int(exact) if value.whole else float(exact)
             return int(exact) if isinstance(exact, float) and exact.is_integer() else exact
         case tuple():
-            return tuple(_attribute(item) for item in value)
+            return tuple(as_attribute(item) for item in value)
         case Function() | OperatorValue() | BlockValue():
             return value.name
         case ModuleValue():

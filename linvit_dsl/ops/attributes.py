@@ -113,9 +113,18 @@ class Attributes(BaseModel):
         return tuple(name for name in cls.model_fields if name not in ("axes", "given"))
 
 
-def attribute_problem(op: type[Op], error: ValidationError) -> tuple[str, str]:
-    """The first bad static argument, and what is wrong with it: "`p` must be below 1, not 1.5"."""
-    details = error.errors(include_url=False)[0]
+def attribute_problem(
+    op: type[Op], error: ValidationError, only: str | None = None
+) -> tuple[str, str]:
+    """The first bad static argument, and what is wrong with it: "`p` must be below 1, not 1.5".
+
+    With `only`, the first that is wrong about this one argument.
+
+    Raises:
+        LookupError: Nothing is.
+    """
+    found = [e for e in error.errors(include_url=False) if only is None or e["loc"][0] == only]
+    details = found[0]
     field, kind, context = str(details["loc"][0]), details["type"], details.get("ctx", {})
     if kind == "missing":
         return field, f"`{field}` has no value"

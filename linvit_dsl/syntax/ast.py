@@ -274,6 +274,22 @@ class Layer(Syntax):
     value: "Expression"
 
 
+class Default(Syntax):
+    """`linear.init = xavier`: an operator, one of its static arguments, and its value."""
+
+    kind: Literal["default"] = "default"
+    operator: Identifier
+    name: Identifier
+    value: "Expression"
+
+
+class Defaults(Syntax):
+    """`defaults { linear.init = xavier; layernorm.eps = 1e-6 }`."""
+
+    kind: Literal["defaults"] = "defaults"
+    settings: tuple[Default, ...]
+
+
 class Assign(Syntax):
     """`x = value`, `z: [B, n', d] = value`, or `(a, b) = value`."""
 
@@ -326,7 +342,20 @@ class Return(Syntax):
     values: "tuple[Expression, ...]"
 
 
-Statement = Dim | Require | Expect | Store | Layer | Assign | Residual | Repeat | For | If | Return
+Statement = (
+    Dim
+    | Require
+    | Expect
+    | Store
+    | Layer
+    | Defaults
+    | Assign
+    | Residual
+    | Repeat
+    | For
+    | If
+    | Return
+)
 
 
 # Items

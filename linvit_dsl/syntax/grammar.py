@@ -21,8 +21,8 @@ from lark.lexer import Lexer, PatternStr
 
 from linvit_dsl.syntax import tables
 
-Start = Literal["start", "item", "stmt", "field", "vary", "expr"]
-STARTS: tuple[Start, ...] = ("start", "item", "stmt", "field", "vary", "expr")
+Start = Literal["start", "item", "stmt", "default", "field", "vary", "expr"]
+STARTS: tuple[Start, ...] = ("start", "item", "stmt", "default", "field", "vary", "expr")
 """Rules that can be parsed on their own: a file, and the pieces into which a broken one falls."""
 
 

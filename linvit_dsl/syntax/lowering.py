@@ -35,6 +35,16 @@ class Lowering(Expressions):
             name=self.identifier(name), value=lowered, span=self.span(tree)
         )
 
+    def default(self, tree: Node) -> ast.Default:
+        """A line of a `defaults`."""
+        operator, name, value = tree.children
+        return ast.Default.model_construct(
+            operator=self.identifier(operator),
+            name=self.identifier(name),
+            value=self.expression(value),
+            span=self.span(tree),
+        )
+
     def vary(self, tree: Node) -> ast.Vary | ast.Field | ast.Expression:
         """A line of a sweep: an axis, a field, or the condition of a `where`."""
         if tree.data == "field":
@@ -184,6 +194,10 @@ class Lowering(Expressions):
             name=self.identifier(name), value=self.expression(value), span=self.span(tree)
         )
 
+    def _defaults(self, tree: Node) -> ast.Defaults:
+        settings = tuple(self.default(child) for child in present(tree))
+        return ast.Defaults.model_construct(settings=settings, span=self.span(tree))
+
     def _assign(self, tree: Node) -> ast.Assign:
         name, shape, value = tree.children
         return ast.Assign.model_construct(
@@ -325,6 +339,7 @@ _STATEMENTS: dict[str, Callable[[Lowering, Node], ast.Statement]] = {
     "expect": Lowering._expect,
     "store": Lowering._store,
     "layer": Lowering._layer,
+    "defaults": Lowering._defaults,
     "assign": Lowering._assign,
     "assign_many": Lowering._assign_many,
     "residual": Lowering._residual,

@@ -129,7 +129,7 @@ class Recovery:
         if parts.unclosed is not None:
             self._lose(())
             self.diagnostics.append(unclosed_brace(self.source, tokens, parts.unclosed))
-        inside = _INSIDE.get(tokens[0].value, "stmt") if start == "item" else start
+        inside = _inside(tokens, start)
         saved = [self._pieces(body, inside, closer) for body, closer in parts.bodies]
         node = self._node(parts.skeleton, start, after)
         if node is None:
@@ -191,12 +191,21 @@ class Recovery:
         match start:
             case "item":
                 return self._lowering.item(tree)
+            case "default":
+                return self._lowering.default(tree)
             case "field":
                 return self._lowering.field(tree)
             case "vary":
                 return self._lowering.vary(tree)
             case _:
                 return self._lowering.statement(tree)
+
+
+def _inside(tokens: Sequence[Token], start: Start) -> Start:
+    """What stands between the braces of a piece."""
+    if start == "item":
+        return _INSIDE.get(tokens[0].value, "stmt")
+    return "default" if start == "stmt" and tokens[0].value == "defaults" else start
 
 
 def _take_apart(tokens: Sequence[Token]) -> _Parts:
@@ -233,6 +242,8 @@ def _fill(node: Any, bodies: Iterator[tuple[Any, ...]]) -> Any:
             chained = bool(no)
             update = {"yes": yes, "no": (_fill(no[0], bodies),) if chained else next(bodies, ())}
             return node.model_copy(update=update)
+        case ast.Defaults():
+            return node.model_copy(update={"settings": next(bodies)})
         case ast.Recipe() | ast.Train():
             return node.model_copy(update={"record": _fill(node.record, bodies)})
         case ast.Field():

@@ -137,7 +137,7 @@ def second_statement(failure: Failure) -> Problem | None:
     token = failure.found
     if token is None or not failure.accepts & {"$END", "_NL"}:
         return None
-    if token.type == "COMMA" and failure.start in {"field", "vary"}:
+    if token.type == "COMMA" and failure.start in {"default", "field", "vary"}:
         helps = "fields stand on lines of their own, or between `;`"
         fix = Fix(failure.place, ";", "write `;`")
     elif token.type in STATEMENT_WORDS | ITEM_WORDS or failure.kind(1) in {"EQUAL", "_ADD_TO"}:

@@ -15,7 +15,7 @@ _BEGINNINGS: dict[str, tuple[str, ...]] = {
         *("recipe", "train", "sweep", "check"),
     ),
     "stmt": (
-        *("dim", "require", "prefer", "expect", "param", "buffer", "layer"),
+        *("dim", "require", "prefer", "expect", "param", "buffer", "layer", "defaults"),
         *("repeat", "for", "if", "return"),
     ),
     "vary": ("where",),
