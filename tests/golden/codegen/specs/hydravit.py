@@ -2,7 +2,7 @@
 # HydraViT: 22,704,388 parameters, 1,659,360,768 multiply-adds at batch 1
 # language 1, kernels=auto
 # sources sha256:...
-# body sha256:1b5e862fcab26c06d23caa27a240817c9ba4585b91849a525d036208d2d0e1e6
+# body sha256:abdbc44e464aecdf1445e5e3fa47de4e4237c44be95ca9d38e2f80a863473dfe
 import torch
 import torch.nn.functional as F
 from linvit_runtime import init, layers, trace
@@ -92,9 +92,9 @@ class HydraAttention(nn.Module):
     """x [B, 65, 384] -> [B, 65, 384]; 701,976 parameters.
 
     Keys and values are folded into a state once; `branches` query sets read it, and
-    their answers are mixed per head by learned softmax weights. Extra branches add a
-    low-rank map to the first query, or are projections of their own with `query =
-    "full"`.
+    their answers are mixed per head by learned softmax weights, or concatenated and
+    mapped back with `fusion = "concat"`. Extra branches add a low-rank map to the
+    first query, or are projections of their own with `query = "full"`.
 
     Block `HydraAttention` of `std.hydra`.
     """

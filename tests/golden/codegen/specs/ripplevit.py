@@ -2,7 +2,7 @@
 # RippleViT: 22,022,116 parameters, 1,014,130,176 multiply-adds at batch 1
 # language 1, kernels=auto
 # sources sha256:...
-# body sha256:eb5fb70d30d03b2524e21bedd71969476c271b05688e56aaaf9566341c5526ef
+# body sha256:81fd286c05c6a4ddf6eb95c2b688e90e2d37ddc16f6ccf7d9c0a741ea0c6dd24
 import torch
 import torch.nn.functional as F
 from linvit_runtime import init, kernels, layers, trace
@@ -292,7 +292,9 @@ class RippleAttention(nn.Module):
 
     `stages` ripples halve the map (the longer side first, or both sides with
     `isotropic`); prefix tokens attend and are attended to, but are never pooled.
-    `ring` is the kernel of a local filter at full resolution, 0 for none.
+    `ring` is the kernel of a local filter at full resolution, 0 for none. With
+    `query = "full"` every token asks for itself and only keys and values are pooled,
+    so that nothing needs to be expanded.
 
     Block `RippleAttention` of `std.ripple`.
     """
@@ -313,8 +315,10 @@ class RippleAttention(nn.Module):
         p = self.pool[0](map_)
         p_2 = self.pool[1](p)
         p_3 = self.pool[2](p_2)
-        # z = concat[1](pre, ToTokens(p)) |> LinearAttention[heads, phi]@core
-        z = self.core(torch.cat((pre, to_tokens(p_3)), dim=1))
+        # z = concat[1](pre, ToTokens(p))
+        z = torch.cat((pre, to_tokens(p_3)), dim=1)
+        # z = z |> LinearAttention[heads, phi]@core
+        z = self.core(z)
         # (pre, u) = split[1, [prefix, h * w]](z)
         pre, u = z.split((1, 8), dim=1)
         # u = u |> ToMap[[h, w]]
