@@ -71,6 +71,11 @@ INITIALIZER_MEANINGS = {
     "trunc_normal": ("[std]", "N(0, std²) cut off at ±2, not at 2 std; `linear` takes std 0.02"),
     "xavier": ("", "uniform within √(6 / (fan_in + fan_out))"),
     "dirac": ("", "the identity: a convolution that copies its channels, an identity matrix"),
+    "segment_means": ("", "each row averages its segment of the inputs; segments as equal as can be"),
+    "orthogonal_features": (
+        "[redraw]",
+        "Gaussian vectors, orthogonal within blocks; a `buffer` is drawn anew every `redraw` steps",
+    ),
 }
 
 LIMIT_WORDS = {

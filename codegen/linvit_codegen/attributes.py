@@ -12,6 +12,7 @@ from linvit_codegen.writer import Writer
 from linvit_dsl.errors import InternalError
 from linvit_dsl.graph.ir import Apply, Call, Store
 from linvit_dsl.ops.code import PRODUCT, Code, literal
+from linvit_dsl.ops.initializers import redraw_period
 
 
 def write_attributes(
@@ -46,9 +47,7 @@ class _Attributes:
     def write(self) -> None:
         """Annotations of buffers, then `__init__`."""
         built = self._constructor.built
-        buffers = [
-            attribute for item in built if item.buffer for attribute, _ in self._buffers(item)
-        ]
+        buffers = [name for item in built if item.buffer for name, _ in self._buffers(item)]
         if buffers:
             # torch types an attribute that it finds by name as `Tensor | Module`.
             self._writer.text(4, *(f"{name}: Tensor" for name in buffers), "")
@@ -59,17 +58,21 @@ class _Attributes:
         self._writer.text(8, "super().__init__()")
         for item in built:
             if item.buffer:
-                for name, tensor in self._buffers(item):
-                    self._writer.statement(8, "", f'self.register_buffer("{name}", {tensor})')
+                for name, node in self._buffers(item):
+                    start = f'self.register_buffer("{name}", {store_code(node)})'
+                    self._writer.statement(8, "", start)
+                    if period := redraw_period(node.weight.initializer):
+                        redraw = f'layers.redraw_every({period}, self, "{name}")'
+                        self._writer.statement(8, "", redraw)
             else:
                 name = self._slots[item.name]
                 self._writer.statement(8, f"self.{name} = ", self._attribute(item))
 
-    def _buffers(self, item: Built) -> list[tuple[str, Code]]:
+    def _buffers(self, item: Built) -> list[tuple[str, Store]]:
         name = self._slots[item.name]
         if not item.indexed:
-            return [(name, _tensor(item.elements[0]))]
-        return [(f"{name}_{e.slot.index}", _tensor(e)) for e in item.elements]
+            return [(name, _store(item.elements[0]))]
+        return [(f"{name}_{e.slot.index}", _store(e)) for e in item.elements]
 
     def _attribute(self, item: Built) -> str:
         first = item.elements[0]
@@ -129,7 +132,7 @@ class _Attributes:
             return code
         if isinstance(node, Call):
             return Code(f"{self._classes[self._units[node.graph]]}({self._passed(hyper)})")
-        return Code(f"nn.Parameter({_tensor(element)})")
+        return Code(f"nn.Parameter({store_code(_store(element))})")
 
     def _passed(self, hyper: Mapping[str, Code]) -> str:
         """`drop_path` alone goes by position where that is what it is called."""
@@ -143,7 +146,7 @@ class _Attributes:
         return Code(self._variables[given.word]) if isinstance(given, Parameter) else literal(given)
 
 
-def _tensor(element: Element) -> Code:
+def _store(element: Element) -> Store:
     if not isinstance(element.node, Store):
         raise InternalError(f"{element.slot} is no declared tensor")
-    return store_code(element.node)
+    return element.node

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from linvit_codegen.intrinsics import Kernels, kernel_call
 from linvit_dsl.graph.ir import Apply, Call, Graph, Node, Repeat, Slot, Store, TensorType, Value
 from linvit_dsl.ops.code import Code
-from linvit_dsl.ops.initializers import stored
+from linvit_dsl.ops.initializers import redraw_period, stored
 
 Key = Hashable
 BATCH = Code("batch")
@@ -94,7 +94,8 @@ class Units:
             return ("repeat", iterations, carried)
         where = (node.slot and place(node.slot), node.statement.start)
         if isinstance(node, Store):
-            return ("store", where, node.trained, store_code(node).text, reference(node.result))
+            start = (store_code(node).text, redraw_period(node.weight.initializer))
+            return ("store", where, node.trained, start, reference(node.result))
         arguments = tuple(Code(reference(value)) for value in node.arguments)
         results = tuple((reference(value), value.name) for value in node.results)
         if isinstance(node, Apply):

@@ -25,7 +25,7 @@ from linvit_dsl.errors import Fix, Label, Span, SpecError, diagnose
 from linvit_dsl.errors.suggest import nearest
 from linvit_dsl.graph import limits
 from linvit_dsl.graph.size import Poly
-from linvit_dsl.ops.initializers import INITIALIZERS
+from linvit_dsl.ops.initializers import INITIALIZERS, needed
 from linvit_dsl.syntax import ast
 
 if TYPE_CHECKING:
@@ -67,17 +67,21 @@ def bind_initializer(
     """An initializer with its numbers.
 
     Raises:
-        SpecError: E0311 too many or too few, E0312 given by name, E0336 not a number, or one that
-            depends on the batch.
+        SpecError: E0304 given twice, E0311 too many or too few, E0312 unknown, E0336 not a number,
+            or one that depends on the batch.
     """
+    own = INITIALIZERS[target.name]
+    _disjoint(target.name, list(own[: len(positional)]), named_)
     for name, (_, place) in named_.items():
-        raise _unknown(target.name, name, (), place)
-    fewest, most = INITIALIZERS[target.name]
-    if not fewest <= len(positional) <= most:
-        given_ = len(positional)
-        raise SpecError(diagnose("E0311", span, name=target.name, expected=most, given=given_))
+        if name not in own:
+            raise _unknown(target.name, name, own, place)
+    given_ = [*positional, *(named_[name] for name in own if name in named_)]
+    if not needed(target.name) <= len(given_) <= len(own):
+        raise SpecError(
+            diagnose("E0311", span, name=target.name, expected=len(own), given=len(given_))
+        )
     arguments: list[float] = []
-    for value, place in positional:
+    for value, place in given_:
         if not isinstance(value, Number) or isinstance(value.value, Poly):
             told = kind_of(value) if not isinstance(value, Number) else f"{value}, the batch in it"
             problem = f"needs a number, not {told}"

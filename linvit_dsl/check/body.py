@@ -257,7 +257,7 @@ class Body:
             raise SpecError(diagnose("E0319", statement.shape.span, name=statement.shape.span.text))
         sizes = tuple(at_batch(size, 1) for size in type_.sizes)
         try:
-            check_initializer(initializer, sizes)
+            check_initializer(initializer, sizes, trained=statement.trained)
         except OpProblem as problem:
             slots: dict[str, Any] = problem.slots
             place = (statement.initializer or statement).span

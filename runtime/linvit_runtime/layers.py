@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+# No part of a generated class has a name that begins so.
+_PERIODS = "_redraw_periods"
+
 
 class DropPath(nn.Module):
     """Stochastic depth (Huang et al., ECCV 2016): leaves out a residual branch of some images.
@@ -48,6 +51,20 @@ class Constant(nn.Module):
     def forward(self) -> Tensor:
         """The tensor."""
         return self.value
+
+
+def redraw_every(steps: int, module: nn.Module, name: str) -> None:
+    """Note that buffer `name` of `module` is drawn anew after every `steps` training steps.
+
+    Nothing draws by itself: `linvit_runtime.train.redraw_features` does, where the training loop
+    calls it.
+    """
+    vars(module).setdefault(_PERIODS, {})[name] = steps
+
+
+def redraw_periods(module: nn.Module) -> dict[str, int]:
+    """The buffers that `module` itself draws anew, and after how many training steps each."""
+    return vars(module).get(_PERIODS, {})
 
 
 def expect_shape(x: Tensor, *sizes: int) -> None:

@@ -14,6 +14,7 @@ from linvit_runtime.train.problems import (
     Stopped,
     StorageProblem,
 )
+from linvit_runtime.train.redraw import redraw_features
 from linvit_runtime.train.run import Result, Run, run_directory
 from linvit_runtime.train.run_folder import read_config
 from linvit_runtime.train.weights import load_weights
@@ -32,6 +33,7 @@ __all__ = [
     "is_main_process",
     "load_weights",
     "read_config",
+    "redraw_features",
     "run_directory",
     "train",
 ]

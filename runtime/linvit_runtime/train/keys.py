@@ -23,6 +23,7 @@ class Purpose(IntEnum):
     AUGMENT = 3
     DROPOUT = 4
     MIXUP = 5
+    FEATURES = 6
 
 
 def key(*parts: int) -> int:

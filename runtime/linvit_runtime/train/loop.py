@@ -26,6 +26,7 @@ from linvit_runtime.train.metrics import MetricsLog, Record
 from linvit_runtime.train.optimizer import set_learning_rate
 from linvit_runtime.train.problems import Diverged, SetupProblem, Stopped, StorageProblem, storing
 from linvit_runtime.train.progress import Progress
+from linvit_runtime.train.redraw import redraw_features
 from linvit_runtime.train.run import Result, Run
 from linvit_runtime.train.run_folder import CHECKPOINTS, METRICS, RunFolder, open_run_folder
 from linvit_runtime.train.schedule import Schedule
@@ -189,6 +190,7 @@ class _Training:
         reseed(run.recipe.seed, Purpose.DROPOUT, step, dist.rank)
         rate = self.schedule.learning_rate(step)
         set_learning_rate(state.optimizer, rate)
+        redraw_features(state.model, seed=run.recipe.seed, step=step)
         images, targets = dist.share(batch.images), dist.share(batch.targets)
         outcome = take_step(self.net, state.optimizer, images, targets, run.recipe, dist)
         if not outcome.finite:

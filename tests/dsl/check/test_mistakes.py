@@ -107,9 +107,36 @@ def test_an_initializer_without_its_number_does_not_fit_an_operator() -> None:
     assert found == [("E0336", "`normal` needs a number: `normal[0.02]`", 2)]
 
 
-def test_the_number_of_an_initializer_has_no_name() -> None:
-    text = model("  param p: [4] ~ normal[std = 0.02]\n  return x + p")
-    assert findings(text) == [("E0312", "`normal` has no static parameter `std`", 2)]
+def test_the_number_of_an_initializer_has_a_name() -> None:
+    assert findings(model("  param p: [4] ~ normal[std = 0.02]\n  return x + p")) == []
+    text = model("  param p: [4] ~ normal[sd = 0.02]\n  return x + p")
+    assert findings(text) == [("E0312", "`normal` has no static parameter `sd`", 2)]
+    text = model("  param p: [4] ~ normal[0.02, std = 0.02]\n  return x + p")
+    assert [code for code, _, _ in findings(text)] == ["E0304"]
+
+
+@pytest.mark.parametrize(
+    ("initializer", "problem"),
+    [
+        ("orthogonal_features[redraw = -1]", "is drawn anew after a number of steps, 0 for never"),
+        ("orthogonal_features[0.5]", "is drawn anew after a number of steps, 0 for never, not 0.5"),
+        ("segment_means", "cannot make 4 segments of 2 tokens"),
+    ],
+)
+def test_a_buffer_that_cannot_be_drawn(initializer: str, problem: str) -> None:
+    found = findings(model(f"  buffer p: [4, 2] ~ {initializer}\n  return x + p"))
+    assert [code for code, _, _ in found[:1]] == ["E0336"]
+    assert problem in found[0][1]
+
+
+def test_a_trained_tensor_is_never_drawn_anew() -> None:
+    for line in (
+        "param p: [4, 4] ~ orthogonal_features[redraw = 10]",
+        "x = x |> linear[4, init = orthogonal_features[10]]",
+    ):
+        found = findings(model(f"  {line}\n  return x"))
+        assert ("E0336", 2) in {(code, place) for code, _, place in found}
+        assert any("make it a `buffer`" in message for _, message, _ in found)
 
 
 @pytest.mark.parametrize("initializer", ["zeros", "constant[1]", "normal[0.02]", "trunc_normal[1]"])
