@@ -46,6 +46,7 @@ class Body:
         self.scope = scope
         self.builder: GraphBuilder = scope.builder
         self.failed = False
+        self.refused = False
 
     def run(self, declaration: ast.Block) -> Results | None:
         """Elaborate all statements and check the results; None if anything was reported."""
@@ -92,6 +93,9 @@ class Body:
         elaborator = self.scope.elaborator
         for statement in statements:
             self.builder.statement = statement.span
+            if self.refused and not isinstance(statement, ast.Require):
+                self._give_up(statement)
+                continue
             try:
                 elaborator.budget.spend(1, statement.span)
                 returned = self._statement(statement)
@@ -108,7 +112,8 @@ class Body:
     def _give_up(self, statement: ast.Statement) -> None:
         """Whatever the failed statement would have bound is unknown from here on.
 
-        So is what a failed `require` is about: to use a refused value would only fail again.
+        So is what a failed `require` is about, and whatever follows in its block may rely on it:
+        there, only further requirements are still checked.
         """
         self.failed = True
         names = bound_by(statement)
@@ -206,6 +211,7 @@ class Body:
         if statement.warning:
             self.scope.elaborator.report(found)
         else:
+            self.refused = True
             raise SpecError(found)
 
     def _message(self, text: ast.Text) -> tuple[str, list[Origin]]:
