@@ -48,7 +48,7 @@ def not_whole(number: Number, span: Span, name: str = "") -> Diagnostic:
         return diagnose("E0301", span, notes=chain((number.origin,)), message=message)
     left, right = division.left, division.right
     notes = chain((left.origin, right.origin))
-    helps = (*_near_divisors(division), *_without_a_part(division))
+    helps = (*_near_divisors(division), *_near_multiples(division), *_without_a_part(division))
     return diagnose(
         "E0301",
         division.expression.span,
@@ -130,6 +130,19 @@ def _near_divisors(division: Division) -> tuple[str, ...]:
     noun = divisor.name if divisor.name.endswith("s") else f"`{divisor.name}`"
     dividend = division.expression.left.span.text
     return (f"{noun} dividing {quote(dividend)} = {left} near {right}: {near}",) if near else ()
+
+
+def _near_multiples(division: Division) -> tuple[str, ...]:
+    """Where a name is divided by a written number: the legal values nearest to the given one."""
+    left, right = division.left.value, division.right.value
+    expression = division.expression
+    if not isinstance(left, int) or not isinstance(right, int):
+        return ()
+    if not isinstance(expression.left, ast.Name) or not isinstance(expression.right, ast.Number):
+        return ()
+    below = left // right * right
+    near = " or ".join(str(k) for k in (below, below + right) if k > 0)
+    return (f"{quote(expression.left.span.text)} = {near} would be divisible by {right}",)
 
 
 def _without_a_part(division: Division) -> tuple[str, ...]:
