@@ -16,7 +16,7 @@ from linvit_dsl.check.declarations import check_item, check_items, not_a_block
 from linvit_dsl.check.files import library_module_of
 from linvit_dsl.check.recursion import find_recursion
 from linvit_dsl.check.walk import children, declared_axes
-from linvit_dsl.check.words import BUILTINS
+from linvit_dsl.check.words import BUILTINS, QUANTITIES
 from linvit_dsl.errors import Fix, Label, Span, SpecError, diagnose
 from linvit_dsl.errors.suggest import nearest
 from linvit_dsl.graph import limits
@@ -41,8 +41,13 @@ def resolve_names(module: Module, program: Program) -> None:
                 resolver.block(item)
             case ast.Alias():
                 resolver.alias(item)
-            case ast.Constant() | ast.Check():
-                resolver.expression(item.value if isinstance(item, ast.Constant) else item.model)
+            case ast.Constant():
+                resolver.expression(item.value)
+            case ast.Check():
+                resolver.check(item)
+            case ast.Expectation():
+                resolver.expression(item.model)
+                resolver.expect(item)
             case _:
                 pass
     find_recursion(module, program)
@@ -79,6 +84,23 @@ class _Resolver:
             found = not_a_block(alias, "an operator")
             self.program.diagnostics.append(found)
 
+    def check(self, item: ast.Check) -> None:
+        self.expression(item.model)
+        self.known.add("B")
+        for shape in (*item.takes, *item.gives):
+            self.shape(shape)
+
+    def expect(self, said: ast.Expect | ast.Expectation) -> None:
+        """Its condition speaks of params and macs, which are words only here."""
+        before = set(self.known)
+        self.known |= set(QUANTITIES)
+        self.expression(said.condition)
+        self.known = before
+        for condition in said.conditions:
+            self.expression(condition.value)
+        if said.tolerance is not None:
+            self.expression(said.tolerance)
+
     def statics(self, statics: Iterable[ast.StaticParameter]) -> None:
         for static in statics:
             if static.default is not None:
@@ -107,11 +129,11 @@ class _Resolver:
                 self.expression(statement.value)
             case ast.Store():
                 self.store(statement)
-            case ast.Require() | ast.Expect():
-                # `expect` speaks of params, macs and memory, which are words of its own.
-                if isinstance(statement, ast.Require):
-                    self.expression(statement.condition)
-                    self.message(statement.message)
+            case ast.Require():
+                self.expression(statement.condition)
+                self.message(statement.message)
+            case ast.Expect():
+                self.expect(statement)
             case ast.Repeat() | ast.For():
                 self.loop(statement)
             case ast.If():

@@ -184,7 +184,7 @@ def _told(found: Diagnostic, inherited: Mapping[str, Setting]) -> Diagnostic:
 
 
 def argument_problem(op: type[Op], name: str, value: Static) -> str | None:
-    """Why an operator would refuse this static argument, whatever the others; None if it takes it."""
+    """Why an operator refuses a static argument, whatever the others are; None if it takes it."""
     try:
         op.Attributes(**{name: as_attribute(value)})
     except ValidationError as error:

@@ -11,6 +11,9 @@ from linvit_dsl.ops.initializers import INITIALIZERS
 BUILTINS = frozenset((*OPS, *FUNCTIONS, *REDUCTIONS, *INITIALIZERS))
 """All of them. A block's own names hide them."""
 
+QUANTITIES = ("params", "macs", "flops", "activation_bytes", "training_bytes")
+"""Words that only `expect` and `claim` know: the costs of a model or block (`graph.cost.Cost`)."""
+
 
 def builtin(name: str) -> Result | None:
     """What such a word means; None if it is not one."""

@@ -419,6 +419,7 @@ class Block(Syntax):
     kind: Literal["block"] = "block"
     keyword: Literal["block", "model"]
     intrinsic: bool
+    float32: bool
     name: Identifier
     statics: tuple[StaticParameter, ...]
     parameters: tuple[TensorParameter, ...]
@@ -475,7 +476,10 @@ class Train(Syntax):
 
 
 class Vary(Syntax):
-    """`stages in 1..5` or `(d, heads) in [(192, 3), (384, 6)]` in a sweep."""
+    """`stages in 1..5` or `(d, heads) in [(192, 3), (384, 6)]` in a sweep.
+
+    A field of a section of the recipe is one name with its points: `optimizer.lr`.
+    """
 
     kind: Literal["vary"] = "vary"
     names: tuple[Identifier, ...]
@@ -498,11 +502,23 @@ class Check(Syntax):
 
     kind: Literal["check"] = "check"
     model: "Expression"
-    takes: TensorShape
-    gives: TensorShape
+    takes: "tuple[Shape, ...]"
+    gives: "tuple[Shape, ...]"
 
 
-Item = Import | Constant | Block | Alias | Recipe | Train | Sweep | Check
+class Expectation(Syntax):
+    """`expect RippleViT: params <= 25M`, or `claim RippleViT: params == 24.1M, "the source"`."""
+
+    kind: Literal["expectation"] = "expectation"
+    keyword: Literal["expect", "claim"]
+    model: "Expression"
+    condition: "Expression"
+    tolerance: "Expression | None"
+    conditions: tuple[NamedArgument, ...]
+    source: Text | None
+
+
+Item = Import | Constant | Block | Alias | Recipe | Train | Sweep | Check | Expectation
 
 
 class File(Syntax):

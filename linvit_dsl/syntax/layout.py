@@ -22,7 +22,9 @@ STATEMENT_WORDS = {
 }
 # Words that begin a declaration: the hard ones, and the soft ones where a name follows.
 ITEM_WORDS = {"IMPORT", "FROM", "CONST", "MODEL"}
-_SOFT_ITEM_WORDS = {"intrinsic", "recipe", "train", "sweep", "check"}
+_SOFT_ITEM_WORDS = {"intrinsic", "float32", "recipe", "train", "sweep", "check", "claim"}
+# What stands behind the model's name in `expect M: ...` and `expect lib.M[d = 192]: ...`.
+_NAMED = (["COLON"], ["DOT"], ["LSQB"])
 
 
 def layout(tokens: Sequence[Token]) -> list[Token]:
@@ -99,6 +101,9 @@ def declares(tokens: Sequence[Token], index: int) -> bool:
         return True
     if token.type == "BLOCK":
         return after == "NAME"
+    if token.type == "EXPECT":
+        # As a statement it begins with a quantity, which is compared.
+        return after == "NAME" and [t.type for t in tokens[index + 2 : index + 3]] in _NAMED
     return token in _SOFT_ITEM_WORDS and after in {"NAME", "BLOCK", "MODEL"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from lark import Token, Tree
 
@@ -51,9 +52,11 @@ class Lowering(Expressions):
             return self.field(tree)
         if tree.data == "where":
             return self.expression(tree.children[0])
-        names, values = tree.children
+        *names, values = tree.children
         return ast.Vary.model_construct(
-            names=self.binder(names), values=self.expression(values), span=self.span(tree)
+            names=tuple(self._dotted(name) for name in names if name is not None),
+            values=self.expression(values),
+            span=self.span(tree),
         )
 
     # Modules
@@ -97,16 +100,16 @@ class Lowering(Expressions):
     # Blocks
 
     def _block(self, tree: Node, doc: str) -> ast.Block:
-        intrinsic, keyword, name, statics, params, result, body = tree.children
+        mark, keyword, name, statics, params, result, body = tree.children
         span = self.span(tree)
-        shapes = result.children if result.data == "results" else [result]
         return ast.Block.model_construct(
             keyword=keyword.value,
-            intrinsic=intrinsic is not None,
+            intrinsic=mark == "intrinsic",
+            float32=mark == "float32",
             name=self.identifier(name),
             statics=self._statics(statics),
             parameters=tuple(self._parameter(child) for child in present(params)),
-            results=tuple(self.shape(child) for child in shapes),
+            results=self._shapes(result),
             body=self._body(body),
             head=Span(self.source, span.start, self.span(result).end),
             doc=doc,
@@ -123,6 +126,10 @@ class Lowering(Expressions):
             doc=doc,
             span=self.span(tree),
         )
+
+    def _shapes(self, result: Node) -> tuple[ast.Shape, ...]:
+        shapes = result.children if result.data == "results" else [result]
+        return tuple(self.shape(child) for child in shapes if child is not None)
 
     def _statics(self, tree: Node) -> tuple[ast.StaticParameter, ...]:
         return tuple(self._static(child) for child in present(tree))
@@ -169,14 +176,17 @@ class Lowering(Expressions):
         )
 
     def _expect(self, tree: Node) -> ast.Expect:
+        (expected,) = tree.children
+        return ast.Expect.model_construct(**self._expected(expected), span=self.span(tree))
+
+    def _expected(self, tree: Node) -> dict[str, Any]:
         condition, tolerance, conditions, source = tree.children
-        return ast.Expect.model_construct(
-            condition=self.expression(condition),
-            tolerance=self.maybe(self.expression, tolerance),
-            conditions=tuple(self.named(child) for child in present(conditions)),
-            source=self.maybe(self.text, source),
-            span=self.span(tree),
-        )
+        return {
+            "condition": self.expression(condition),
+            "tolerance": self.maybe(self.expression, tolerance),
+            "conditions": tuple(self.named(child) for child in present(conditions)),
+            "source": self.maybe(self.text, source),
+        }
 
     def _store(self, tree: Node) -> ast.Store:
         keyword, name, shape, initializer = tree.children
@@ -302,12 +312,24 @@ class Lowering(Expressions):
             span=span,
         )
 
+    def _dotted(self, tree: Node) -> ast.Identifier:
+        return ast.Identifier.model_construct(name=".".join(_parts(tree)), span=self.span(tree))
+
     def _check(self, tree: Node) -> ast.Check:
         model, takes, gives = tree.children
         return ast.Check.model_construct(
             model=self.expression(model),
-            takes=self.tensor_shape(takes),
-            gives=self.tensor_shape(gives),
+            takes=self._shapes(takes),
+            gives=self._shapes(gives),
+            span=self.span(tree),
+        )
+
+    def _expectation(self, tree: Node) -> ast.Expectation:
+        model, expected = tree.children
+        return ast.Expectation.model_construct(
+            keyword="claim" if tree.data == "claim" else "expect",
+            model=self.expression(model),
+            **self._expected(expected),
             span=self.span(tree),
         )
 
@@ -330,6 +352,8 @@ _ITEMS: dict[str, Callable[[Lowering, Node], ast.Item]] = {
     "train": Lowering._train,
     "sweep": Lowering._sweep,
     "check": Lowering._check,
+    "expectation": Lowering._expectation,
+    "claim": Lowering._expectation,
 }
 _STATEMENTS: dict[str, Callable[[Lowering, Node], ast.Statement]] = {
     "dim": Lowering._dim,

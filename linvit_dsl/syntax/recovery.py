@@ -82,7 +82,9 @@ class Recovery:
     def remains(self, tokens: Sequence[Token]) -> ast.Item | None:
         """The names that a lost declaration would have declared, so that nobody misses them."""
         words = [
-            token for token in tokens[:64] if token.type != "_NL" and token.value != "intrinsic"
+            token
+            for token in tokens[:64]
+            if token.type != "_NL" and token.value not in {"intrinsic", "float32"}
         ]
         span = span_of(self.source, tokens[0], tokens[-1])
         if words and words[0].type == "FROM":
@@ -95,6 +97,7 @@ class Recovery:
         return ast.Block.model_construct(
             keyword="model" if words[0].type == "MODEL" else "block",
             intrinsic=False,
+            float32=False,
             name=self._lowering.identifier(name),
             statics=(),
             parameters=(),

@@ -11,8 +11,8 @@ from linvit_dsl.syntax.mistakes.problem import Problem
 
 _BEGINNINGS: dict[str, tuple[str, ...]] = {
     "item": (
-        *("import", "from", "const", "block", "model", "intrinsic"),
-        *("recipe", "train", "sweep", "check"),
+        *("import", "from", "const", "block", "model", "intrinsic", "float32"),
+        *("recipe", "train", "sweep", "check", "expect", "claim"),
     ),
     "stmt": (
         *("dim", "require", "prefer", "expect", "param", "buffer", "layer", "defaults"),

@@ -204,7 +204,23 @@ def test_sweeps_and_checks() -> None:
     assert [sketch(c) for c in sweep.conditions] == ["(> d h)"]
     assert [f.name.name for f in sweep.fields] == ["seeds"]
     check = item("check M[k = 2]: [2, 3] -> [2]")
-    assert (sketch(check.model), len(check.takes.axes), len(check.gives.axes)) == ("M[k = 2]", 2, 1)
+    assert sketch(check.model) == "M[k = 2]"
+    assert [[len(s.axes) for s in shapes] for shapes in (check.takes, check.gives)] == [[2], [1]]
+    several = item("check M: ([2], [2, 3]) -> ([2, 3, 4], [2])")
+    assert [len(s.axes) for s in (*several.takes, *several.gives)] == [1, 2, 3, 1]
+    dotted = item("sweep s of M { optimizer.lr in [1e-4]; (d, data.batch) in [(1, 2)] }")
+    names = [[n.name for n in axis.names] for axis in dotted.axes]
+    assert names == [["optimizer.lr"], ["d", "data.batch"]]
+
+
+def test_expectations_and_claims_about_a_model() -> None:
+    expect = item('expect lib.M[k = 2]: params <= 6M within 2% at [B = 4], "counted"')
+    assert (expect.keyword, sketch(expect.model)) == ("expect", "lib.M[k = 2]")
+    assert expect.condition.span.text == "params <= 6M"
+    assert expect.tolerance.value == Fraction(2, 100)
+    assert (expect.conditions[0].name.name, expect.source.value) == ("B", "counted")
+    claim = item("claim M: params == 24.1M")
+    assert (claim.keyword, claim.source) == ("claim", None)
 
 
 def test_comments_become_the_doc_of_what_follows() -> None:
