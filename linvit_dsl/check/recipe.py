@@ -121,6 +121,13 @@ class Data(Section):
     augment: tuple[Augmentation, ...] = Field(
         default=(), strict=False, max_length=16, description="augmentations, applied in this order"
     )
+    resize: int | None = Field(
+        default=None,
+        ge=1,
+        le=4096,
+        description="rows and columns to which images are scaled, after the augmentations; "
+        "omitted: as they are",
+    )
 
 
 class AdamW(Section):

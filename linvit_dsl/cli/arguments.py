@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,8 +84,8 @@ def data_source(text: str | None) -> tuple[str | None, Path | None]:
     raise UsageProblem(f"--data `{text}` is no data set and no folder; {hint}")
 
 
-def load_data(name: str, folder: Path | None) -> DataSet:
-    """The data set of that name, from `folder` if one is given.
+def load_data(name: str, folder: Path | None, size: int | None = None) -> DataSet:
+    """The data set of that name, from `folder` if one is given, its images scaled to `size`.
 
     Raises:
         UsageProblem: It comes with linvit, and no folder can replace it.
@@ -94,7 +95,7 @@ def load_data(name: str, folder: Path | None) -> DataSet:
 
     if name == "digits" and folder is not None:
         raise UsageProblem(f"the digits come with linvit; --data {folder} cannot replace them")
-    return load(name, folder)
+    return replace(load(name, folder), size=size)
 
 
 def _assignment(word: str) -> tuple[str, str]:

@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     config = read_config(options.run)
     recipe = config["recipe"]
     name, folder = data_source(options.data)
-    data = load_data(name or recipe["data"]["name"], folder)
+    data = load_data(name or recipe["data"]["name"], folder, recipe["data"].get("resize"))
     with Dist.from_env(options.device) as dist:
         model = build_model(options.run)
         step = load_weights(options.run, model, options.weights)

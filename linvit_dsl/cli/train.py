@@ -92,7 +92,7 @@ def prepare(options: argparse.Namespace) -> Run:
         name=_title(model.name, statics),
         build_model=partial(build_model, directory or RUNS),
         recipe=recipe,
-        data=load_data(recipe.data.name, folder),
+        data=load_data(recipe.data.name, folder, recipe.data.resize),
         directory=directory or RUNS,
         files={
             "spec.vit": program.root.source.text,

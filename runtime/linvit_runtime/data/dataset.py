@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -27,6 +28,7 @@ class DataSet:
         peak: the pixel value that means 1.0.
         mean: per channel, over the training images scaled to 0..1.
         std: standard deviation per channel, likewise.
+        size: rows and columns to which `normalize` scales images; None: as they are.
     """
 
     name: str
@@ -40,6 +42,7 @@ class DataSet:
     peak: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    size: int | None = None
 
     @property
     def classes(self) -> int:
@@ -48,9 +51,9 @@ class DataSet:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of every image."""
+        """(C, H, W) of every image that `normalize` gives."""
         _, channels, height, width = self.train_images.shape
-        return channels, height, width
+        return channels, self.size or height, self.size or width
 
     def to(self, device: torch.device) -> DataSet:
         """The same set with its tensors on `device`."""
@@ -63,11 +66,18 @@ class DataSet:
         )
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Turn `images` [B, C, H, W] uint8 into float32; the train set gets mean 0, deviation 1."""
+        """Turn `images` [B, C, H, W] uint8 into float32 of `image_shape`.
+
+        The train set gets mean 0 and deviation 1 before its images are scaled, bilinearly and
+        without aliasing.
+        """
         shape = (1, -1, 1, 1)
         mean = torch.tensor(self.mean, device=images.device).mul_(self.peak).view(shape)
         std = torch.tensor(self.std, device=images.device).mul_(self.peak).view(shape)
-        return images.float().sub_(mean).div_(std)
+        scaled = images.float().sub_(mean).div_(std)
+        if self.image_shape[1:] == tuple(scaled.shape[2:]):
+            return scaled
+        return F.interpolate(scaled, self.image_shape[1:], mode="bilinear", antialias=True)
 
 
 def channel_statistics(images: Tensor, peak: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -72,7 +72,7 @@ def _check_fit(run: Run, dist: Dist) -> None:
         raise SetupProblem(
             f"{run.name} takes images of {_shape(run.image_shape)}; those of {data.name} are "
             f"{_shape(data.image_shape)}",
-            "set the model's image size, or choose other data",
+            "set the model's image size or the recipe's `data.resize`, or choose other data",
         )
     if run.classes is not None and run.classes != data.classes:
         raise SetupProblem(

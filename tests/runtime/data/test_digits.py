@@ -1,6 +1,7 @@
 """The shipped digits: the published images, in the published order, split as documented."""
 
 import importlib.resources
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -77,3 +78,26 @@ def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
 
 def test_recipes_and_loader_know_the_same_sets() -> None:
     assert set(DATA_SETS) == set(get_args(Data.model_fields["name"].annotation))
+
+
+@pytest.mark.parametrize("size", [4, 20])
+def test_images_are_scaled_as_they_are_normalized(size: int) -> None:
+    """Every pixel is an average of those around its place, weighted by their distance."""
+    data = load("digits")
+    scaled = replace(data, size=size)
+    assert (data.image_shape, scaled.image_shape) == ((1, 8, 8), (1, size, size))
+    images = data.test_images[:5]
+    plain = data.normalize(images)
+    # Where a pixel of the result has its centre, in pixels of the original; edges repeat.
+    centres = (torch.arange(size) + 0.5) * 8 / size - 0.5
+    reach = max(1.0, 8 / size)
+    weights = (1 - (centres[:, None] - torch.arange(8)).abs() / reach).clamp(min=0)
+    weights = weights / weights.sum(1, keepdim=True)
+    expected = torch.einsum("ir,js,bcrs->bcij", weights, weights, plain)
+    torch.testing.assert_close(scaled.normalize(images), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_images_of_the_right_size_are_not_touched() -> None:
+    data = load("digits")
+    images = data.test_images[:5]
+    assert torch.equal(replace(data, size=8).normalize(images), data.normalize(images))
