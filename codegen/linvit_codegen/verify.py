@@ -41,7 +41,7 @@ _LIBRARIES = {
     "layers": {"Constant", "DropPath", "attend", "expect_shape", "redraw_every"},
     "nn": {
         "BatchNorm2d", "Conv2d", "Dropout", "LayerNorm", "Linear", "Module", "ModuleList", "Parameter",
-        "ParameterList",
+        "ParameterList", "RMSNorm",
     },
     "torch": {
         "abs", "arange", "cat", "cos", "einsum", "empty", "exp", "eye", "ones", "sigmoid", "sin",

@@ -34,6 +34,7 @@ from linvit_dsl.ops.pow import Pow
 from linvit_dsl.ops.rearrange import Rearrange
 from linvit_dsl.ops.reduce import Reduce
 from linvit_dsl.ops.relu import Relu
+from linvit_dsl.ops.rmsnorm import RmsNorm
 from linvit_dsl.ops.select import Select
 from linvit_dsl.ops.sigmoid import Sigmoid
 from linvit_dsl.ops.silu import Silu
@@ -51,6 +52,7 @@ ALL_OPS: tuple[type[Op], ...] = (
     Linear,
     Conv2d,
     LayerNorm,
+    RmsNorm,
     BatchNorm,
     Softmax,
     Matmul,

@@ -23,6 +23,7 @@ TITLES = {
     "linear": "Linear",
     "matmul": "MatMul",
     "relu": "ReLU",
+    "rmsnorm": "RMSNorm",
     "silu": "SiLU",
 }
 """By operator; others show their own word with a capital."""

@@ -262,6 +262,8 @@ NOT_SAVED_SO = {
     ("attend", "a bias"): "keeps the scores when something is added to them",
     ("attend", "a bias of windows"): "the same",
     ("attend", "a mask and a bias"): "the same",
+    ("rmsnorm", ""): "has no fused kernel for it, and keeps the steps between",
+    ("rmsnorm", "a large eps"): "the same",
 }
 
 
