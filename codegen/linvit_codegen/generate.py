@@ -188,10 +188,15 @@ class _Emitter:
         writer.text(0, f"class {name}(nn.Module):{noqa}")
         params = cost(unit.graph).params
         graph = unit.graph
+        self._mark(writer, unit, 0)
         doc = [graph.doc] if graph.doc else []
         origin = f"{graph.kind.capitalize()} `{graph.name}` of `{graph.module}`."
         writer.docstring(4, f"{_shapes(unit)}; {params:,} parameters.", *doc, origin)
         constructor = self._constructors[unit]
+    def _mark(self, writer: Writer, unit: Unit, indent: int) -> None:
+        if unit.graph.float32:
+            writer.text(indent, "@layers.float32")
+
         writer.text(0, "")
         write_attributes(
             writer, constructor, self._classes, self._units, self.variables, self.slots
@@ -209,6 +214,7 @@ class _Emitter:
         for value in graph.inputs:
             batch, sizes = value.type.sizes[:1], value.type.sizes[1:]
             if batch == (BATCH,) and all(isinstance(size, int) for size in sizes):
+        self._mark(writer, unit, 4)
                 check = call("layers.expect_shape", Code(self.variables[value.name]), *sizes)
                 writer.statement(8, "", str(check), place=place)
 

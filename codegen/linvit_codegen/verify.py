@@ -38,7 +38,7 @@ _LIBRARIES = {
         "xavier", "zeros",
     },
     "kernels": {"linear_attention"},
-    "layers": {"Constant", "DropPath", "attend", "expect_shape", "redraw_every"},
+    "layers": {"Constant", "DropPath", "attend", "expect_shape", "float32", "redraw_every"},
     "nn": {
         "BatchNorm2d", "Conv2d", "Dropout", "LayerNorm", "Linear", "Module", "ModuleList", "Parameter",
         "ParameterList", "RMSNorm",
@@ -122,6 +122,11 @@ def _text(node: ast.AST) -> str:
         return "something nested too deeply"
 
 
+def _is_plain(function: ast.FunctionDef) -> bool:
+    """Whether nothing decorates it, but at most that it computes in float32."""
+    return [_text(decorator) for decorator in function.decorator_list] in ([], ["layers.float32"])
+
+
 class _Gate:
     def __init__(self, top: str, defined: tuple[str, ...]) -> None:
         self._defined = set(defined)
@@ -177,7 +182,7 @@ class _Gate:
             for inner in node.body:
                 self._class_level(inner)
         elif isinstance(node, ast.FunctionDef):
-            if not self._may_define(node.name) or node.decorator_list:
+            if not self._may_define(node.name) or not _is_plain(node):
                 self._refuse(node, f"function {node.name}")
         elif _text(node) not in (self._last, self._all):
             self._refuse(node, f"`{_text(node)[:60]}`")
@@ -195,8 +200,8 @@ class _Gate:
         )
         is_method = (
             isinstance(node, ast.FunctionDef)
-            and node.name in ("__init__", "forward")
-            and not node.decorator_list
+            and (node.name == "forward" or (node.name == "__init__" and not node.decorator_list))
+            and _is_plain(node)
         )
         if not (is_doc or is_annotation or is_method):
             self._refuse(node, f"`{_text(node)[:60]}` in a class")

@@ -183,8 +183,11 @@ class GraphBuilder:
     ) -> Graph:
         """The finished graph."""
         nodes = tuple(self._nodes)
-        return Graph(name, module, kind, intrinsic, statics, inputs, outputs, nodes, span, doc)
+        return Graph(
+            name, module, kind, intrinsic, statics, inputs, outputs, nodes, span, doc, float32
+        )
 
+        float32: bool = False,
 
 def _values(types: tuple[TensorType, ...], span: Span, names: tuple[str, ...]) -> tuple[Value, ...]:
     names = names if len(names) == len(types) else ("",) * len(types)

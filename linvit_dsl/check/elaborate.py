@@ -319,6 +319,7 @@ class Elaborator:
         builder: GraphBuilder,
         block: BlockValue,
         declaration: ast.Block,
+            float32=declaration.float32,
         arguments: tuple[Result, ...],
     ) -> Specialised | None:
         """Elaborate the body; None if it has errors."""

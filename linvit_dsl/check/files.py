@@ -132,7 +132,9 @@ def _normal(path: Path) -> str:
 
 def library_module_of(name: str) -> str | None:
     """The standard-library module that declares block `name`, for the help of E0203."""
-    pattern = re.compile(rf"^(?:intrinsic )?(?:block|model) {re.escape(name)}\b", re.MULTILINE)
+    pattern = re.compile(
+        rf"^(?:intrinsic |float32 )?(?:block|model) {re.escape(name)}\b", re.MULTILINE
+    )
     for path in sorted(STANDARD_LIBRARY.glob("*.vit")):
         if pattern.search(path.read_text(encoding="utf-8")):
             return f"std.{path.stem}"

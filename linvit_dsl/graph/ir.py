@@ -236,6 +236,7 @@ class Graph:
         inputs, outputs: Lists are flattened; their order is that of the text.
         nodes: In the order of the text, which is an order of execution.
         span: The declaration's head, from its keyword to its result type.
+        float32: Whether the text says so: it computes in float32 at least, under autocast too.
     """
 
     name: str
@@ -248,6 +249,7 @@ class Graph:
     nodes: tuple[Node, ...]
     span: Span
     doc: str = ""
+    float32: bool = False
 
     @property
     def qualified_name(self) -> str:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar, cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 # No part of a generated class has a name that begins so.
 _PERIODS = "_redraw_periods"
+_HALF = (torch.float16, torch.bfloat16)
 
 
 class DropPath(nn.Module):
@@ -51,6 +56,36 @@ class Constant(nn.Module):
     def forward(self) -> Tensor:
         """The tensor."""
         return self.value
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def float32(function: Function) -> Function:
+    """Make a function of tensors compute in float32 at least, whatever surrounds it.
+
+    Tensors of half precision are widened, and autocast is off inside. Under autocast the results
+    stay float32, for its operators narrow what they want narrow; otherwise they become as narrow
+    as the first tensor was. Without autocast, float32 and float64 pass as they are.
+    """
+
+    @wraps(function)
+    def widened(*arguments: Any) -> Any:
+        first = next(x for x in arguments if isinstance(x, Tensor))
+        kind = first.device.type
+        autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+        if not autocast and first.dtype not in _HALF:
+            return function(*arguments)
+        wide = [x.float() if isinstance(x, Tensor) and x.dtype in _HALF else x for x in arguments]
+        if autocast:
+            with torch.autocast(kind, enabled=False):
+                return function(*wide)
+        result = function(*wide)
+        if isinstance(result, Tensor):
+            return result.to(first.dtype)
+        return tuple(x.to(first.dtype) for x in result)
+
+    return cast("Function", widened)
 
 
 def redraw_every(steps: int, module: nn.Module, name: str) -> None:

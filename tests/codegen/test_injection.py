@@ -53,8 +53,15 @@ LOOP = "def loop(x: Tensor) -> Tensor:\n    for eval in x:\n        x = eval\n  
 TAIL = "trace.locate_errors(M, __file__)\n"
 
 
+def marked(method: str, *decorators: str) -> str:
+    """The class with decorators on its method."""
+    text = CLASS.format("x").replace("forward", method)
+    return text.replace("    def", "".join(f"    @{word}\n" for word in decorators) + "    def")
+
+
 def test_an_ordinary_module_passes() -> None:
     verify(HEAD + CLASS.format("torch.tanh(x)") + TAIL, "M", ("M",))
+    verify(HEAD + marked("forward", "layers.float32") + TAIL, "M", ("M",))
 
 
 @pytest.mark.parametrize(
@@ -75,6 +82,10 @@ def test_an_ordinary_module_passes() -> None:
         HEAD + CLASS.format("x").replace("nn.Module", "dict") + TAIL,
         HEAD + "@torch.no_grad\n" + CLASS.format("x") + TAIL,
         HEAD + CLASS.format("x").replace("forward", "__del__") + TAIL,
+        HEAD + marked("forward", "layers.attend") + TAIL,
+        HEAD + marked("forward", "torch.no_grad") + TAIL,
+        HEAD + marked("forward", "layers.float32", "layers.float32") + TAIL,
+        HEAD + marked("__init__", "layers.float32") + TAIL,
         HEAD + CLASS.format("x") + TAIL + "M()\n",
         HEAD + CLASS.format("x") + "x = 1\n" + TAIL,
         HEAD + CLASS.format("x +") + TAIL,

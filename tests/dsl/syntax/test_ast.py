@@ -96,6 +96,17 @@ def test_percent_before_an_operand_is_a_remainder() -> None:
     assert sketch(expression("5% + 1")) == "(+ 1/20% 1)"
 
 
+@pytest.mark.parametrize("mark", ["", "intrinsic ", "float32 "])
+def test_the_mark_of_a_block(mark: str) -> None:
+    block = item(f"{mark}block A(x: [n]) -> [n] {{ return x }}")
+    assert (block.intrinsic, block.float32) == (mark == "intrinsic ", mark == "float32 ")
+    assert block.head.text.startswith(mark)
+
+
+def test_a_mark_is_an_ordinary_name_elsewhere() -> None:
+    assert item("const float32 = 1").name.name == "float32"
+
+
 def test_a_block() -> None:
     block = item(
         "intrinsic block A[k: list[dim] = [1], f: block](x: [*b, n], y: list[k] of [n])"

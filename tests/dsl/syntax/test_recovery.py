@@ -149,6 +149,7 @@ def test_recipes_and_sweeps_keep_their_good_lines() -> None:
         ("model M = ViT[mixer = ", "M"),
         ("const base = ", "base"),
         ("intrinsic block K(", "K"),
+        ("float32 block K(", "K"),
         ("block A(x: [B])", "A"),
     ],
 )
