@@ -67,12 +67,20 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Expansion:
-    """Steps and groups by path, in order of execution, and links in the order of their targets."""
+    """Steps and groups by path, in order of execution, and links in the order of their targets.
+
+    Args:
+        graph: What is laid out.
+        steps, groups, links: See their classes.
+        starts: Paths of steps whose result a folded loop begins with and hands on changed: what is
+            linked to them in the loop gets another tensor from the second iteration on.
+    """
 
     graph: Graph
     steps: dict[str, Step]
     groups: dict[str, StepGroup]
     links: tuple[Link, ...]
+    starts: frozenset[str]
 
 
 Origin = tuple[str, int]
@@ -108,6 +116,7 @@ class _Expander:
     steps: dict[str, Step] = field(default_factory=dict)
     groups: dict[str, StepGroup] = field(default_factory=dict)
     links: list[Link] = field(default_factory=list)
+    starts: set[str] = field(default_factory=set)
     likeness: Likeness = field(default_factory=Likeness)
 
     def run(self) -> Expansion:
@@ -121,7 +130,8 @@ class _Expander:
             path = self._free(f"output:{index}")
             self.steps[path] = Step(path, None, "", 1, (value.type,), "output")
             self._link(origins[value], path, 0, value.type)
-        return Expansion(self.graph, self.steps, self.groups, tuple(self.links))
+        links, starts = tuple(self.links), frozenset(self.starts)
+        return Expansion(self.graph, self.steps, self.groups, links, starts)
 
     def _nodes(self, nodes: Sequence[Node], origins: dict[Value, Origin], place: _Place) -> None:
         for node in nodes:
@@ -157,6 +167,9 @@ class _Expander:
     def _repeat(self, repeat: Repeat, origins: dict[Value, Origin], place: _Place) -> None:
         for start, period, count in self._runs(repeat):
             body = [node for nodes in repeat.iterations[start : start + period] for node in nodes]
+            for carried in repeat.carried if count > 1 else ():
+                if carried.values[start] is not carried.values[start + period]:
+                    self.starts.add(origins[carried.values[start]][0])
             if count == 1:
                 self._nodes(body, origins, place)
             elif len(body) == 1 and not isinstance(body[0], Repeat):

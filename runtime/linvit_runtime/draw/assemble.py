@@ -122,7 +122,10 @@ class _Assembly:
             entering = [
                 arrow
                 for arrow in self.arrows.values()
-                if arrow.target in inside and arrow.source not in inside and arrow.kind != "memory"
+                if arrow.target in inside
+                and arrow.source not in inside
+                # A learned tensor goes to its readers, but for one that a loop hands on.
+                and (arrow.kind != "memory" or arrow.source in self.drawn.starts)
             ]
             for source in dict.fromkeys(arrow.source for arrow in entering):
                 stream = [arrow for arrow in entering if arrow.source == source]
@@ -150,7 +153,8 @@ class _Assembly:
             del self.arrows[source, arrow.target]
             shape = "" if shared else arrow.shape
             self.arrows[tap, arrow.target] = replace(arrow, source=tap, shape=shape)
-        self.arrows[source, tap] = Arrow(source, tap, "data", shared)
+        kind: ArrowKind = "memory" if self.boxes[source].kind == "memory" else "data"
+        self.arrows[source, tap] = Arrow(source, tap, kind, shared)
 
     def _child(self, frame: str, path: str) -> str:
         """What stands in `frame` and is or holds the box `path`."""

@@ -29,6 +29,7 @@ class Sketch:
         group: The innermost frame around a step.
         title: Names of blocks that became one step.
         count: How many executions a step or a group stands for.
+        starts: Steps whose result a loop begins with; later iterations get another tensor.
     """
 
     expansion: Expansion
@@ -37,6 +38,7 @@ class Sketch:
     group: dict[str, str] = field(default_factory=dict)
     title: dict[str, str] = field(default_factory=dict)
     count: dict[str, int] = field(default_factory=dict)
+    starts: set[str] = field(default_factory=set)
 
     def step(self, path: str) -> Step:
         """The step of that path."""
@@ -63,7 +65,7 @@ def sketch(graph: Graph, detail: int | None) -> Sketch:
     flow.add_nodes_from(expansion.steps)
     for link in expansion.links:
         flow.add_edge(link.source, link.target, type=link.type, argument=link.argument)
-    drawn = Sketch(expansion, flow)
+    drawn = Sketch(expansion, flow, starts=set(expansion.starts))
     for path, step in expansion.steps.items():
         drawn.group[path], drawn.count[path] = step.group, step.count
     drawn.count |= {path: group.count for path, group in expansion.groups.items()}
@@ -104,19 +106,25 @@ def _bypass(drawn: Sketch, path: str, source: str) -> None:
     """Take a step out: who read it reads its source."""
     for _, target, attributes in list(drawn.flow.out_edges(path, data=True)):
         drawn.flow.add_edge(source, target, **attributes)
+    if path in drawn.starts:
+        drawn.starts.add(source)
     drawn.flow.remove_node(path)
 
 
 def _take_in_learned_tensors(drawn: Sketch) -> None:
-    """Write `+ pos` instead of a box for `pos`, where one operator alone reads the tensor."""
+    """Write `+ pos` instead of a box for `pos`, where one operator alone reads the tensor.
+
+    A tensor that a loop only begins with keeps its box: most iterations read another one.
+    """
     texts: dict[str, str] = {}
     for path in list(drawn.flow):
+        if path in drawn.starts:
+            continue
         node, sources = drawn.step(path).node, [source for source, _ in arriving(drawn, path)]
         if isinstance(node, Store):
             texts[path] = node.slot.name
         elif isinstance(node, Apply) and all(source in texts for source in sources):
-            inner = ", ".join(texts[source] for source in sources)
-            texts[path] = f"{node.op.name}({inner})"
+            texts[path] = _applied(node, ", ".join(texts[source] for source in sources))
     # Readers first: what only a vanished step read vanishes as well.
     for path in reversed(list(texts)):
         readers = set(drawn.flow.successors(path))
@@ -126,6 +134,14 @@ def _take_in_learned_tensors(drawn: Sketch) -> None:
         elif len(readers) == 1 and isinstance(drawn.step(reader).node, Apply):
             drawn.note(reader, texts[path])
             drawn.flow.remove_node(path)
+
+
+def _applied(node: Apply, inner: str) -> str:
+    """An operator on learned tensors: `sigmoid(gate)`, `4 scale`."""
+    factors = [n for n in dict(node.attributes).values() if n is not None]
+    if node.op.name == "mul" and len(node.arguments) == len(factors) == 1:
+        return f"{factors[0]:g} {inner}"
+    return f"{node.op.name}({inner})"
 
 
 def _take_in_activations(drawn: Sketch) -> None:

@@ -19,6 +19,7 @@ SPECS = [
     ("hydravit", "HydraViT"),
     ("vit_tiny_cifar10", "TinyViT"),
 ]
+QAVIT = ("qavit", "QAViT")
 needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="needs Graphviz's `dot`")
 
 
@@ -32,7 +33,7 @@ def skips(drawn: Picture, kind: str) -> set[tuple[str, str]]:
     return {(title[a.source], title[a.target]) for a in drawn.arrows if a.kind == kind}
 
 
-@pytest.mark.parametrize(("spec", "model"), SPECS)
+@pytest.mark.parametrize(("spec", "model"), [*SPECS, QAVIT])
 def test_goldens(spec: str, model: str, golden: Golden) -> None:
     drawn = picture(graph_of(spec, model))
     golden.check(f"draw/{model}.dot", to_dot(drawn))
@@ -72,6 +73,27 @@ def test_hydra_branches_are_drawn_once() -> None:
     drawn = picture(graph_of("hydravit", "HydraViT"))
     counts = {(box.title, box.count) for box in drawn.boxes() if box.count > 1}
     assert counts == {("LowRank", 3), ("+", 3), ("SplitRelu", 3), ("LinearRead", 3)}
+
+
+def test_a_tensor_that_a_loop_hands_on_is_a_bus() -> None:
+    """The bank is learned at first and then written: it has a box and a line of its own."""
+    drawn = picture(graph_of(*QAVIT))
+    memory = [box for box in drawn.boxes() if box.kind == "memory"]
+    assert [box.title for box in memory] == ["global_tokens"]
+    (bus,) = [arrow for arrow in drawn.arrows if arrow.source == memory[0].id]
+    (loop,) = [item for item in drawn.walk() if isinstance(item, Frame) and item.title == "repeat"]
+    assert loop.count == 11
+    assert bus.target in [item.id for item in loop.items]
+    title = {box.id: box.title for box in drawn.boxes()}
+    readers = [arrow for arrow in drawn.arrows if arrow.source == bus.target]
+    assert sorted(title[a.target] for a in readers) == ["+", "LayerNorm", "Linear", "Linear"]
+    assert {arrow.kind for arrow in [bus, *readers]} == {"memory"}
+
+
+def test_a_tensor_that_no_loop_hands_on_is_named_where_it_is_read() -> None:
+    """The control of the test above: `pos` has no box, nor have the weights of a branch."""
+    titles = {box.title for box in picture(graph_of(*QAVIT)).boxes()}
+    assert {"+ pos", "× 4 softmax(mix)", "× sigmoid(gate)"} <= titles
 
 
 def test_families_of_closed_blocks() -> None:
