@@ -24,6 +24,9 @@ MODELS = [
     ("vit_tiny_cifar10", "TinyViT", {}),
     ("vit_tiny_cifar10", "TinyViTMerged", {}),
     ("ripplevit", "RippleViTDigits", {}),
+    ("qavit", "QAViT_Tiny", {}),
+    ("qavit", "QAViT_Small", {"compress": "linear"}),
+    ("qavit", "QAViT_Tiny", {"image": 240, "width": 208}),
 ]
 
 
