@@ -26,6 +26,8 @@ CASES = [
     ("ripplevit", "RippleViT", {"stages": 0}),
     ("ripplevit", "RippleViT", {"stages": 1, "cls": "false"}),
     ("ripplevit", "RippleViT", {"image": 28, "width": 20, "stages": 2, "schedule": '"isotropic"'}),
+    ("qavit", "QAViT", {"d": 32, "patch": 2, "width": 12, "window": 3, "k": 20, "groups": 4}),
+    ("qavit", "QAViT", {"d": 32, "patch": 4, "window": 2, "drop_path": 0.2, "depth": 3}),
 ]
 
 
