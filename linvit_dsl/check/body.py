@@ -38,7 +38,11 @@ Results = tuple[Value | tuple[Value, ...], ...]
 
 
 class Body:
-    """The statements of one block over its scope."""
+    """The statements of one block over its scope.
+
+    `expected` are its statements about costs, each with the names that it may use: they are judged
+    when the graph is finished.
+    """
 
     def __init__(self, scope: Expressions) -> None:
         if scope.builder is None:
@@ -47,6 +51,7 @@ class Body:
         self.builder: GraphBuilder = scope.builder
         self.failed = False
         self.refused = False
+        self.expected: list[tuple[ast.Expect, dict[str, Result | Unknown]]] = []
 
     def run(self, declaration: ast.Block) -> Results | None:
         """Elaborate all statements and check the results; None if anything was reported."""
@@ -130,7 +135,7 @@ class Body:
             case ast.Require():
                 self._require(statement)
             case ast.Expect():
-                pass
+                self.expected.append((statement, dict(self.scope.names)))
             case ast.Store():
                 self._store(statement)
             case ast.Layer():

@@ -1,46 +1,64 @@
-"""All findings about one program: its texts, its names, every model, every recipe."""
+"""All findings about one program: texts, names, models, recipes, and what is stated of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 
+from linvit_dsl.check import lints
 from linvit_dsl.check.elaborate import Elaborator
+from linvit_dsl.check.expectations import Expectation
 from linvit_dsl.check.models import elaborate_model
 from linvit_dsl.check.program import Program
+from linvit_dsl.check.statements import check_statements
+from linvit_dsl.check.sweeps import Sweep, check_sweeps
 from linvit_dsl.check.training import check_recipes
-from linvit_dsl.errors import Diagnostic, diagnose
+from linvit_dsl.errors import Diagnostic
 from linvit_dsl.graph import limits
-from linvit_dsl.syntax import ast
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """All that was found about a program.
+
+    Args:
+        diagnostics: Errors and warnings together, in the order of the text, the root file first; at
+            most `limits.ERRORS`.
+        expectations: What the files say about costs, as far as the models are sound.
+        sweeps: Those whose points are all sound.
+    """
+
+    diagnostics: tuple[Diagnostic, ...]
+    expectations: tuple[Expectation, ...]
+    sweeps: tuple[Sweep, ...]
 
 
 def check_program(program: Program) -> tuple[Diagnostic, ...]:
-    """Elaborate every model with its defaults and validate every recipe.
+    """The diagnostics of `examine`."""
+    return examine(program).diagnostics
 
-    Returns:
-        Errors and warnings together, in the order of the text, the root file first; at most
-        `limits.ERRORS`.
-    """
+
+def examine(program: Program) -> Examined:
+    """Elaborate every model with its defaults, validate the recipes, verify the statements."""
     elaborator = Elaborator(program)
     elaborator.report(*program.diagnostics)
     elaborator.constants(program.root)
     for name in program.models:
         elaborate_model(elaborator, name, {})
-    elaborator.report(*check_recipes(program, elaborator), *_not_evaluated(program))
+    elaborator.report(*lints.of_text(program.root))
+    elaborator.report(*check_recipes(program, elaborator))
+    check_statements(elaborator)
+    sweeps = check_sweeps(elaborator)
+    found = _in_order(program, elaborator.diagnostics)
+    return Examined(found, tuple(elaborator.expectations), sweeps)
+
+
+def _in_order(program: Program, diagnostics: tuple[Diagnostic, ...]) -> tuple[Diagnostic, ...]:
     order = {source.name: index for index, source in enumerate(program.sources)}
 
     def position(found: Diagnostic) -> tuple[int, int]:
         span = found.primary.span
         return order.get(span.source.name, len(order)), span.start
 
-    return tuple(sorted(elaborator.diagnostics, key=position)[: limits.ERRORS])
-
-
-def _not_evaluated(program: Program) -> Iterator[Diagnostic]:
-    """W0302 for what the grammar has and this version does not act on: it must not look checked."""
-    for item in program.root.file.items:
-        if isinstance(item, ast.Check | ast.Sweep):
-            yield diagnose("W0302", item.span, what=item.kind)
-        elif isinstance(item, ast.Block):
-            for statement in item.body:
-                if isinstance(statement, ast.Expect):
-                    yield diagnose("W0302", statement.span, what=statement.kind)
+    # No number of warnings may push an error off the list.
+    ranked = sorted(diagnostics, key=lambda d: (d.severity != "error", position(d)))
+    return tuple(sorted(ranked[: limits.ERRORS], key=position))

@@ -14,17 +14,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from linvit_dsl.check import lints
 from linvit_dsl.check.binding import bind_statics
 from linvit_dsl.check.body import Body
 from linvit_dsl.check.budget import Budget
 from linvit_dsl.check.builder import GraphBuilder
 from linvit_dsl.check.declarations import not_a_block
 from linvit_dsl.check.defaults import Defaults
+from linvit_dsl.check.expectations import judge
 from linvit_dsl.check.expressions import Expressions
-from linvit_dsl.check.lints import unused_weights
+from linvit_dsl.check.findings import Findings
 from linvit_dsl.check.operators import shared_slot
 from linvit_dsl.check.program import Module, Program
-from linvit_dsl.check.provenance import CausedError, Frame, named, path
+from linvit_dsl.check.provenance import Frame, named
 from linvit_dsl.check.shapes import ShapeMatch, declared_type
 from linvit_dsl.check.values import (
     UNKNOWN,
@@ -38,7 +40,7 @@ from linvit_dsl.check.values import (
     kind_of,
     printable,
 )
-from linvit_dsl.errors import Diagnostic, Span, SpecError, diagnose
+from linvit_dsl.errors import Span, SpecError, diagnose
 from linvit_dsl.graph import limits
 from linvit_dsl.graph.ir import Graph, Slot, Value
 from linvit_dsl.syntax import ast
@@ -60,14 +62,16 @@ class _Outcome:
         special: None if its body has errors.
         operators: Names of all operators that were applied in it, blocks inside included.
         key: That of the defaults which were in force for these operators.
+        tainted: Whether there was an error in it, blocks inside included.
     """
 
     special: Specialised | None
     operators: frozenset[str]
     key: object
+    tainted: bool
 
 
-class Elaborator:
+class Elaborator(Findings):
     """Specialises blocks, collects findings. One per program and question.
 
     `defaults` are those in force where it stands, `operators` the names of the operators that were
@@ -75,42 +79,14 @@ class Elaborator:
     """
 
     def __init__(self, program: Program) -> None:
+        super().__init__()
         self.program = program
         self.flagged = program.flagged
-        self.frames: list[Frame] = []
         self.budget = Budget()
         self.defaults = Defaults()
         self.operators: set[str] = set()
-        self._found: dict[tuple[str, str, str, int], Diagnostic] = {}
         self._cache: dict[object, list[_Outcome]] = {}
         self._constants: dict[int, dict[str, Static | Unknown]] = {}
-        self._causes: list[frozenset[Span]] = []
-
-    @property
-    def diagnostics(self) -> tuple[Diagnostic, ...]:
-        """What was found, each once, in the order found."""
-        return tuple(self._found.values())
-
-    @property
-    def failed(self) -> bool:
-        """Whether any of it is an error."""
-        return any(found.severity == "error" for found in self._found.values())
-
-    def reject(self, error: SpecError) -> None:
-        """Record an error, unless its causes are those of one recorded before."""
-        if isinstance(error, CausedError):
-            if any(error.causes <= known for known in self._causes):
-                return
-            self._causes.append(error.causes)
-        self.report(*error.diagnostics)
-
-    def report(self, *diagnostics: Diagnostic) -> None:
-        """Record findings; each gets the path of blocks that led to it."""
-        for found in diagnostics:
-            where = found.primary.span
-            key = (found.code, found.message, where.source.name, where.start)
-            extended = replace(found, notes=(*found.notes, *path(self.frames)))
-            self._found.setdefault(key, extended)
 
     def module_value(self, module: Module, name: str) -> Static | Unknown | None:
         """What the top level of a file calls `name`."""
@@ -234,19 +210,21 @@ class Elaborator:
         known = (known for known in outcomes if self.defaults.key(known.operators) == known.key)
         outcome = next(known, None)
         if outcome is None:
-            outcomes.append(_Outcome(None, frozenset(), self.defaults.key(())))
+            # What it would find of itself while it is elaborated.
+            outcomes.append(_Outcome(None, frozenset(), self.defaults.key(()), tainted=True))
             self.frames.append(Frame(block.name, declaration.keyword, block.parameter, span))
-            before = self.defaults, self.operators
-            self.operators = set()
+            before = self.defaults, self.operators, self.tainted
+            self.operators, self.tainted = set(), False
             try:
                 made = self._run(scope, builder, block, declaration, arguments)
-                operators = frozenset(self.operators)
+                operators, tainted = frozenset(self.operators), self.tainted or made is None
             finally:
                 self.frames.pop()
-                self.defaults, self.operators = before
-            outcome = _Outcome(made, operators, self.defaults.key(operators))
+                self.defaults, self.operators, self.tainted = before
+            outcome = _Outcome(made, operators, self.defaults.key(operators), tainted)
             outcomes[-1] = outcome
         self.operators |= outcome.operators
+        self.tainted = self.tainted or outcome.tainted
         special = outcome.special
         return special if special is not None else self._assumed(scope, builder, block, declaration)
 
@@ -319,7 +297,6 @@ class Elaborator:
         builder: GraphBuilder,
         block: BlockValue,
         declaration: ast.Block,
-            float32=declaration.float32,
         arguments: tuple[Result, ...],
     ) -> Specialised | None:
         """Elaborate the body; None if it has errors."""
@@ -333,7 +310,8 @@ class Elaborator:
             own = _renamed(value, parameter)
             scope.names[parameter.name.name] = own
             inputs += _flatten(own)
-        results = Body(scope).run(declaration)
+        body = Body(scope)
+        results = body.run(declaration)
         if results is None:
             return None
         graph = builder.finish(
@@ -341,14 +319,40 @@ class Elaborator:
             module=block.module.source.module,
             kind=declaration.keyword,
             intrinsic=declaration.intrinsic,
+            float32=declaration.float32,
             statics=statics,
             inputs=tuple(inputs),
             outputs=tuple(tensor for part in results for tensor in _flatten(part)),
             span=declaration.head,
             doc=declaration.doc,
         )
-        self.report(*unused_weights(graph))
+        self.report(*lints.of_block(graph, builder.automatic))
+        for statement, names in body.expected:
+            scope.names = names
+            self.judge(scope, statement, self._owner(declaration), graph)
         return Specialised(graph, results)
+
+    def _owner(self, declaration: ast.Block) -> str:
+        """Whose cost a statement in this body speaks of: a model goes by the name of its alias."""
+        of_model = declaration.keyword == "model" and len(self.frames) <= len(("alias", "model"))
+        return self.frames[0].name if of_model else declaration.name.name
+
+    def judge(
+        self, scope: Expressions, said: ast.Expect | ast.Expectation, model: str, graph: Graph
+    ) -> None:
+        """Record what is said about the cost of `graph`, unless there are errors in it."""
+        if self.tainted:
+            return
+        try:
+            expectation, found = judge(scope, said, model, graph)
+        except SpecError as error:
+            self.reject(error)
+        except Poisoned:
+            self.tainted = True
+        else:
+            self.expectations.append(expectation)
+            if found is not None:
+                self.report(found)
 
 
 def _renamed(value: Result, parameter: ast.TensorParameter) -> Value | tuple[Value, ...]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from linvit_dsl.check import lints
 from linvit_dsl.check.binding import bind_block, bind_statics
 from linvit_dsl.check.elaborate import Elaborator
 from linvit_dsl.check.expressions import Expressions
@@ -12,7 +13,7 @@ from linvit_dsl.check.parameters import count_parameters
 from linvit_dsl.check.program import Program
 from linvit_dsl.check.provenance import Frame, named
 from linvit_dsl.check.shapes import declared_type
-from linvit_dsl.check.values import BlockValue, Number, Poisoned
+from linvit_dsl.check.values import BlockValue, Number, Poisoned, Result
 from linvit_dsl.errors import Diagnostic, InternalError, Source, Span, SpecError, diagnose
 from linvit_dsl.errors.suggest import nearest
 from linvit_dsl.graph import limits
@@ -63,15 +64,50 @@ def elaborate_model(
     value = root.names.get(name)
     if not isinstance(value, BlockValue):
         return None
-    declaration = value.declaration
-    place = declaration.name.span
-    elaborator.frames = [Frame(name, "model")]
+    place = value.declaration.name.span
+    graph = specialised(elaborator, value, place, overrides)
+    if graph is None:
+        return None
+    doc = value.declaration.doc or graph.doc
+    graph = replace(graph, name=name, module=root.source.module, kind="model", doc=doc)
+    if not elaborator.failed:
+        elaborator.report(*lints.of_model(graph, place))
+    return graph
+
+
+Inputs = Callable[[Elaborator, BlockValue], tuple[tuple[Result, Span], ...]]
+"""The tensors that a block, no alias, is applied to, and where the text speaks of them."""
+
+
+def specialised(
+    elaborator: Elaborator,
+    value: BlockValue,
+    place: Span,
+    overrides: Mapping[str, str],
+    inputs: Inputs | None = None,
+) -> Graph | None:
+    """The graph of a model or block by itself; None if it has errors, which are recorded.
+
+    Args:
+        elaborator: Records them.
+        value: The block, or an alias of it.
+        place: Where the text asks for it.
+        overrides: Static parameters with their text.
+        inputs: What it is applied to; of the shapes that it declares if None.
+    """
+    elaborator.frames = [Frame(value.name, value.declaration.keyword)]
+    elaborator.tainted = False
     try:
         block = elaborator.unalias(_override(elaborator, value, overrides), place)
-        inputs = _inputs(elaborator, block)
-        if block.declaration is declaration:
+        if inputs is None:
+            arguments = [(tensor, place) for tensor in declared_inputs(elaborator, block)]
+        else:
+            arguments = inputs(elaborator, block)
+        tensors = tuple(tensor for tensor, _ in arguments)
+        spans = tuple(span for _, span in arguments)
+        if block.declaration is value.declaration:
             elaborator.frames = []
-        graph = elaborator.specialise(block, inputs, (place,) * len(inputs), place).graph
+        graph = elaborator.specialise(block, tensors, spans, place).graph
         if (owned := count_parameters(graph)) > limits.PARAMETERS:
             limit = f"{limits.PARAMETERS:,}"
             raise SpecError(diagnose("E0705", place, value=f"{owned:,}", limit=limit))
@@ -87,8 +123,7 @@ def elaborate_model(
         return None
     finally:
         elaborator.frames = []
-    doc = declaration.doc or graph.doc
-    return replace(graph, name=name, module=root.source.module, kind="model", doc=doc)
+    return None if elaborator.tainted else graph
 
 
 def choose_model(program: Program, model: str | None) -> str:
@@ -131,8 +166,8 @@ def _override(
     return block
 
 
-def _inputs(elaborator: Elaborator, block: BlockValue) -> tuple[Value, ...]:
-    """Values of the model's declared input shapes; only the batch `B` stays symbolic.
+def declared_inputs(elaborator: Elaborator, block: BlockValue) -> tuple[Value, ...]:
+    """Values of the shapes that a block declares; only the batch `B` stays symbolic.
 
     Raises:
         SpecError: E0319, an axis has no size.

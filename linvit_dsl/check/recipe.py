@@ -237,3 +237,15 @@ def check_recipe(values: Mapping[str, Any]) -> Recipe | tuple[RecipeProblem, ...
     except ValidationError as error:
         # include_url=False: nobody should be sent to another project's manual for a `.vit` file.
         return tuple(describe(found, values, Recipe) for found in error.errors(include_url=False))
+
+
+def field_names(section: type[BaseModel] = Recipe) -> tuple[str, ...]:
+    """All fields of a recipe, those of sections dotted: `optimizer.lr`."""
+    names: list[str] = []
+    for name, field in section.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, Section) and inner is not Duration:
+            names += [f"{name}.{deeper}" for deeper in field_names(inner)]
+        else:
+            names.append(name)
+    return tuple(names)

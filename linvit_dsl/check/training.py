@@ -69,7 +69,7 @@ def recipe_for(
         helps = (f"add `train {name} with a_recipe`", f"models with a recipe here: {trained}")
         raise SpecError(diagnose("E0605", start, helps=helps, name=name))
     elaborator = Elaborator(program)
-    reader = _Reader(program, elaborator)
+    reader = RecipeReader(program, elaborator)
     try:
         draft = reader.train(train)
         for key, text in (overrides or {}).items():
@@ -98,7 +98,7 @@ def check_recipes(program: Program, elaborator: Elaborator) -> tuple[Diagnostic,
     """
     found: list[Diagnostic] = []
     used: set[str] = set()
-    reader = _Reader(program, elaborator)
+    reader = RecipeReader(program, elaborator)
     for item in program.root.file.items:
         try:
             if isinstance(item, ast.Train):
@@ -108,7 +108,7 @@ def check_recipes(program: Program, elaborator: Elaborator) -> tuple[Diagnostic,
                     helps = (f"did you mean `{near}`?",) if near else ()
                     name = item.model.name
                     found.append(diagnose("E0604", item.model.span, helps=helps, name=name))
-                found += _findings(reader.train(item), item.span)
+                found += recipe_findings(reader.train(item), item.span)
         except SpecError as error:
             found += error.diagnostics
         except Poisoned:
@@ -116,7 +116,7 @@ def check_recipes(program: Program, elaborator: Elaborator) -> tuple[Diagnostic,
     for name, item in program.items(ast.Recipe).items():
         if isinstance(item, ast.Recipe) and name not in used:
             try:
-                found += _findings(reader.recipe(item.name), item.name.span)
+                found += recipe_findings(reader.recipe(item.name), item.name.span)
             except SpecError as error:
                 found += error.diagnostics
             except Poisoned:
@@ -124,7 +124,8 @@ def check_recipes(program: Program, elaborator: Elaborator) -> tuple[Diagnostic,
     return tuple(found)
 
 
-def _findings(draft: Draft, whole: Span) -> Iterator[Diagnostic]:
+def recipe_findings(draft: Draft, whole: Span) -> Iterator[Diagnostic]:
+    """What is wrong with a recipe that is written at `whole`: E0600, E0601 and E0602."""
     checked = check_recipe(draft.values)
     if not isinstance(checked, Recipe):
         for problem in checked:
@@ -144,7 +145,7 @@ def _diagnostic(problem: RecipeProblem, draft: Draft, whole: Span) -> Diagnostic
     return replace(found, secondary=(Label(whole, "in this recipe"),)) if loc == () else found
 
 
-class _Reader:
+class RecipeReader:
     """Turns records into drafts."""
 
     def __init__(self, program: Program, elaborator: Elaborator) -> None:

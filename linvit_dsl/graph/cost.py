@@ -91,6 +91,11 @@ class Cost:
         """Floating-point operations: 2 per multiply-add."""
         return 2 * self.macs
 
+    @property
+    def training_bytes(self) -> int:
+        """What backward keeps, beside weights, gradients and the two moments of Adam in float32."""
+        return self.activation_bytes + 16 * self.params
+
     def walk(self) -> Iterator[CostNode]:
         """All rows, parents first."""
         for node in self.tree:

@@ -42,6 +42,8 @@ ELEMENTS = 2**31
 """Elements of one tensor, without the batch."""
 PARAMETERS = 2 * 10**10
 """Trained numbers of a model."""
+SWEEP_POINTS = 1_000
+"""Combinations of the axes of a sweep, before `where` drops some."""
 
 # Messages
 ERRORS = 20

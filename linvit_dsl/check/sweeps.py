@@ -1,0 +1,271 @@
+"""Sweeps: families of runs of one model, every point of which is verified before anything runs.
+
+Takes: the `sweep`s of a root file whose models were elaborated. Gives: their points, and findings.
+An axis varies a static parameter of the model, or a field of the recipe that trains it. The points
+are the combinations of all axes that pass the `where` lines. They share what the elaborator knows:
+what does not vary is elaborated once.
+Non-goals: running them.
+Errors: E0520 to E0527.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from itertools import product
+
+from linvit_dsl.check.axes import Axis, Cell, read_axes
+from linvit_dsl.check.binding import given
+from linvit_dsl.check.elaborate import Elaborator
+from linvit_dsl.check.expressions import Expressions
+from linvit_dsl.check.models import specialised
+from linvit_dsl.check.training import Draft, RecipeReader, recipe_findings
+from linvit_dsl.check.values import BlockValue, Poisoned, Static
+from linvit_dsl.errors import Diagnostic, Label, Span, SpecError, diagnose
+from linvit_dsl.errors.suggest import nearest
+from linvit_dsl.syntax import ast
+
+SHOWN = 3
+"""Points of one sweep whose errors are shown: the others mostly fail for the same reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPoint:
+    """One run of a sweep.
+
+    Args:
+        name: `stages=3,seed=0`, fit for the name of a folder, and unique in the sweep.
+        values: What the axes are here, as the text writes it, by name.
+        overrides: Static parameters with their text, as `--set` and `elaborate` take them.
+        recipe_overrides: Fields of the recipe with their text, as `recipe_for` takes them.
+    """
+
+    name: str
+    values: Mapping[str, str]
+    overrides: Mapping[str, str]
+    recipe_overrides: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """A verified sweep. `axes` are the names that vary, in the order of the text."""
+
+    name: str
+    model: str
+    axes: tuple[str, ...]
+    points: tuple[SweepPoint, ...]
+
+
+def check_sweeps(elaborator: Elaborator) -> tuple[Sweep, ...]:
+    """Verify every sweep of the root file; those with errors are left out of the result."""
+    found: list[Sweep] = []
+    seen: dict[tuple[str, str], ast.Identifier] = {}
+    for item in elaborator.program.root.file.items:
+        if not isinstance(item, ast.Sweep):
+            continue
+        first = seen.setdefault((item.model.name, item.name.name), item.name)
+        try:
+            if first is not item.name:
+                label = Label(first.span, "first declared here")
+                name = item.name.name
+                raise SpecError(
+                    diagnose("E0526", item.name.span, secondary=(label,), what=f"sweep `{name}`")
+                )
+            sweep = _Check(elaborator, item).run()
+        except SpecError as error:
+            elaborator.reject(error)
+        except Poisoned:
+            continue
+        else:
+            found += [sweep] if sweep is not None else []
+    return tuple(found)
+
+
+Point = Mapping[str, Cell]
+"""A value for every axis and every fixed field, by name."""
+
+
+class _Check:
+    """Verifies one sweep."""
+
+    def __init__(self, elaborator: Elaborator, item: ast.Sweep) -> None:
+        self.elaborator = elaborator
+        self.item = item
+        self.scope = Expressions(elaborator, elaborator.program.root)
+        self.failures: list[Diagnostic] = []
+        self.sound = True
+
+    def run(self) -> Sweep | None:
+        """The sweep; None if a point fails, which is recorded.
+
+        Raises:
+            SpecError: It has no points that could be verified.
+        """
+        value = self._model()
+        axes = read_axes(self.scope, self.item, value)
+        points = list(self._points(axes))
+        if not points:
+            raise SpecError(diagnose("E0523", self.item.name.span, name=self.item.name.name))
+        self._verify_models(value, points)
+        self._verify_recipes(points)
+        self._tell(len(points))
+        if not self.sound:
+            return None
+        varied = tuple(name for axis in axes if not axis.fixed for name in axis.names)
+        made: dict[str, SweepPoint] = {}
+        for point in points:
+            one = _public(point, varied)
+            while one.name in made:
+                one = replace(one, name=f"{one.name}'")
+            made[one.name] = one
+        return Sweep(self.item.name.name, self.item.model.name, varied, tuple(made.values()))
+
+    def _model(self) -> BlockValue:
+        name, program = self.item.model, self.elaborator.program
+        value = program.root.names.get(name.name)
+        if isinstance(value, BlockValue) and name.name in program.models:
+            return value
+        near = nearest(name.name, program.models)
+        helps = (f"did you mean `{near}`?",) if near else ()
+        raise SpecError(diagnose("E0522", name.span, helps=helps, name=name.name))
+
+    def _points(self, axes: tuple[Axis, ...]) -> Iterator[Point]:
+        """The combinations that every `where` lets pass."""
+        for row in product(*(axis.rows for axis in axes)):
+            point = {
+                name: cell
+                for axis, cells in zip(axes, row, strict=True)
+                for name, cell in zip(axis.names, cells, strict=True)
+            }
+            self.scope.names = {n: c.value for n, c in point.items() if c.value is not None}
+            if all(self.scope.truth(condition) for condition in self.item.conditions):
+                yield point
+        self.scope.names = {}
+
+    def _verify_models(self, value: BlockValue, points: list[Point]) -> None:
+        """Elaborate the model of every point; points that differ in the recipe only share one."""
+        seen: set[tuple[str, ...]] = set()
+        for point in points:
+            cells = {name: cell for name, cell in point.items() if not cell.of_recipe}
+            key = tuple(cell.text for cell in cells.values())
+            if key in seen:
+                continue
+            seen.add(key)
+            bound = self._bound(value, cells)
+            place = self.item.model.span
+            with self.elaborator.trial():
+                sound = specialised(self.elaborator, bound, place, {}) is not None
+            if not sound:
+                self._model_failure(bound, cells)
+
+    def _bound(self, value: BlockValue, cells: Mapping[str, Cell]) -> BlockValue:
+        """The model with the statics of a point."""
+        statics: dict[str, Static] = dict(value.statics)
+        places = dict(value.places)
+        for name, cell in cells.items():
+            if cell.value is None:
+                raise TypeError(name)
+            how = f"from sweep `{self.item.name.name}`"
+            statics[name] = given(cell.value, name, how, cell.span)
+            places[name] = cell.span
+        return replace(value, statics=statics, places=places)
+
+    def _model_failure(self, bound: BlockValue, cells: Mapping[str, Cell]) -> None:
+        """E0520 with the first error of a point, found anew by an elaborator of its own.
+
+        That of the sweep has seen some of its blocks before, and would not report them again. An
+        error that the model has anyway was reported with it.
+        """
+        self.sound = False
+        alone = Elaborator(self.elaborator.program)
+        specialised(alone, bound, self.item.model.span, {})
+        errors = [found for found in alone.diagnostics if found.severity == "error"]
+        known = {_identity(found) for found in self.elaborator.diagnostics}
+        if not errors or any(_identity(found) in known for found in errors):
+            return
+        cause = errors[0]
+        others = (f"{len(errors) - 1} more errors at this point",) if len(errors) > 1 else ()
+        first = next(iter(cells.values())).span if cells else self.item.name.span
+        label = Label(cause.primary.span, cause.primary.text or "here")
+        found = diagnose(
+            "E0520",
+            first,
+            secondary=(label, *cause.secondary),
+            notes=(*cause.notes, *others),
+            helps=cause.helps,
+            point=_described(cells),
+            sweep=self.item.name.name,
+            cause=cause.code,
+            message=cause.message,
+        )
+        self.failures.append(found)
+
+    def _verify_recipes(self, points: list[Point]) -> None:
+        """Validate the recipe of every point; points that differ in the model only share one."""
+        program, model = self.elaborator.program, self.item.model.name
+        if not any(cell.of_recipe for cell in points[0].values()):
+            return
+        train = program.items(ast.Train).get(model)
+        if not isinstance(train, ast.Train):
+            raise TypeError(model)
+        reader = RecipeReader(program, self.elaborator)
+        plain = reader.train(train)
+        known = {found.message for found in recipe_findings(plain, train.span)}
+        seen: set[tuple[str, ...]] = set()
+        for point in points:
+            cells = {name: cell for name, cell in point.items() if cell.of_recipe}
+            key = tuple(cell.text for cell in cells.values())
+            if key in seen:
+                continue
+            seen.add(key)
+            draft = Draft(deepcopy(plain.values), dict(plain.keys), dict(plain.places))
+            for name, cell in cells.items():
+                value = reader.plain(cell.expression)
+                draft.put(tuple(name.split(".")), value, cell.span, cell.span)
+            problems = [f for f in recipe_findings(draft, train.span) if f.message not in known]
+            if problems:
+                self._recipe_failure(problems[0], cells)
+
+    def _recipe_failure(self, cause: Diagnostic, cells: Mapping[str, Cell]) -> None:
+        """E0527."""
+        self.sound = False
+        found = diagnose(
+            "E0527",
+            cause.primary.span,
+            helps=cause.helps,
+            point=_described(cells),
+            sweep=self.item.name.name,
+            message=cause.message,
+        )
+        self.failures.append(found)
+
+    def _tell(self, points: int) -> None:
+        """Record the failures; of many only the first ones."""
+        if not self.failures:
+            return
+        shown = self.failures[:SHOWN]
+        if (rest := len(self.failures) - len(shown)) > 0:
+            note = f"{rest} more of the {points} points fail"
+            shown[-1] = replace(shown[-1], notes=(*shown[-1].notes, note))
+        self.elaborator.report(*shown)
+
+
+def _identity(found: Diagnostic) -> tuple[str, str, Span]:
+    return found.code, found.message, found.primary.span
+
+
+def _described(cells: Mapping[str, Cell]) -> str:
+    """`stages = 3, heads = 6`."""
+    return ", ".join(f"{name} = {cell.text}" for name, cell in cells.items())
+
+
+def _public(point: Point, varied: tuple[str, ...]) -> SweepPoint:
+    name = ",".join(f"{axis}={point[axis].text}" for axis in varied)
+    return SweepPoint(
+        re.sub(r"[^\w.=,+-]", "_", name),
+        {axis: point[axis].text for axis in varied},
+        {axis: cell.text for axis, cell in point.items() if not cell.of_recipe},
+        {axis: cell.text for axis, cell in point.items() if cell.of_recipe},
+    )
