@@ -47,6 +47,11 @@ class GraphBuilder:
         """How many loops are open."""
         return self._depth
 
+    @property
+    def automatic(self) -> dict[str, str]:
+        """The slots that nobody labelled, and the word that each is called by."""
+        return {name: base for (base, _), name in self._numbers.items()}
+
     def slot(self, name: str, span: Span, *, labelled: bool, indexed: bool | None = None) -> Slot:
         """A fresh slot: `name`, or the next of `name` in a loop.
 
@@ -180,6 +185,7 @@ class GraphBuilder:
         outputs: tuple[Value, ...],
         span: Span,
         doc: str = "",
+        float32: bool = False,
     ) -> Graph:
         """The finished graph."""
         nodes = tuple(self._nodes)
@@ -187,7 +193,6 @@ class GraphBuilder:
             name, module, kind, intrinsic, statics, inputs, outputs, nodes, span, doc, float32
         )
 
-        float32: bool = False,
 
 def _values(types: tuple[TensorType, ...], span: Span, names: tuple[str, ...]) -> tuple[Value, ...]:
     names = names if len(names) == len(types) else ("",) * len(types)

@@ -214,7 +214,7 @@ class _Resolver:
         library = library_module_of(name)
         if library is not None and name[:1].isupper():
             line = f"from {library} import {name}"
-            top = Span(self.module.source, 0, 0)
+            top = _place_of_imports(self.module)
             diagnostic = diagnose(
                 "E0203",
                 span,
@@ -234,3 +234,16 @@ class _Resolver:
                 fixes=(Fix(span, near, f"replace by `{near}`"),) if near else (),
             )
         self.program.diagnostics.append(diagnostic)
+
+
+def _place_of_imports(module: Module) -> Span:
+    """Where another import goes: before the first one, else below the comment at the top."""
+    source, start = module.source, 0
+    imports = (item.span.start for item in module.file.items if isinstance(item, ast.Import))
+    if (first := next(imports, None)) is not None:
+        return Span(source, first, first)
+    for line in source.text.splitlines(keepends=True):
+        if not line.startswith("#") or line.startswith("##"):
+            break
+        start += len(line)
+    return Span(source, start, start)

@@ -77,15 +77,17 @@ class Program:
         return found
 
 
-def open_program(path: Path | str) -> Program:
+def open_program(path: Path | str, text: str | None = None) -> Program:
     """Read a spec and everything that it imports.
+
+    `text` stands for what the file holds, if it is given: an edit that has not been saved.
 
     Raises:
         SpecError: E07xx, the file itself cannot be read.
     """
     path = Path(path)
     reader = _Reader(project_root(path))
-    root = reader.read(path, display_name(path), path.stem, 0)
+    root = reader.read(path, display_name(path), path.stem, 0, text)
     program = Program(root, reader.modules, reader.diagnostics)
     for module in list(reader.modules.values()):
         resolve_names(module, program)
@@ -111,8 +113,13 @@ class _Reader:
         self._open: list[Path] = []
         self._bytes = 0
 
-    def read(self, path: Path, name: str, module_name: str, depth: int) -> Module:
-        source = read_source(path, name=name, module=module_name)
+    def read(
+        self, path: Path, name: str, module_name: str, depth: int, text: str | None = None
+    ) -> Module:
+        if text is None:
+            source = read_source(path, name=name, module=module_name)
+        else:
+            source = Source(name, text, module_name)
         self._bytes += len(source.text)
         if path.parent == STANDARD_LIBRARY:
             source, result = _parsed_once(path, name, module_name, source.text)

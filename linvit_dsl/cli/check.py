@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from linvit_dsl.cli.arguments import add_format, add_overrides, open_spec, settings
-from linvit_dsl.cli.failures import REJECTED
+from linvit_dsl.cli.failures import REJECTED, UsageProblem
 
 if TYPE_CHECKING:
     from linvit_dsl.errors import Diagnostic
@@ -21,6 +21,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         help="a .vit file, or the name of a shipped spec; without MODEL all of its models",
     )
+    parser.add_argument(
+        "--fix",
+        action="store_true",
+        help="apply the fixes that are certain to the files themselves, then check again",
+    )
+    parser.add_argument(
+        "--diff", action="store_true", help="with --fix: print the changes, write nothing"
+    )
     add_overrides(parser, "static parameter")
     add_format(parser)
     parser.set_defaults(handler=run)
@@ -28,14 +36,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print all findings; 1 if one of them is an error."""
+    from linvit_dsl.cli.fix import fix
     from linvit_dsl.cli.output import show, show_json
     from linvit_dsl.errors.render import summary, to_json
 
     overrides = settings(options.set)
+    if options.diff and not options.fix:
+        raise UsageProblem("--diff shows what --fix would change: give both")
+    if options.fix and overrides:
+        raise UsageProblem("--fix changes a file for all values of its parameters: leave --set out")
     found: list[Diagnostic] = []
     for text in options.specs:
-        found += _findings(text, overrides)
-    if options.format == "json":
+        found += fix(text, diff=options.diff) if options.fix else _findings(text, overrides)
+    if options.diff:
+        pass  # The changes are all that is printed.
+    elif options.format == "json":
         show_json([to_json(diagnostic) for diagnostic in found])
     elif found:
         show(found, stream=sys.stdout)

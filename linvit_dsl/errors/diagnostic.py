@@ -22,11 +22,16 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Fix:
-    """An edit that would remove the problem: replace the characters of `span` by `replacement`."""
+    """An edit that would remove the problem: replace the characters of `span` by `replacement`.
+
+    All fixes of a diagnostic belong together. `certain` ones `linvit check --fix` applies; the
+    others are offers for a person to choose.
+    """
 
     span: Span
     replacement: str
     title: str
+    certain: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,7 +190,8 @@ def _broken_number(source: Source, position: int, end: int) -> Stray:
     fixes: tuple[Fix, ...] = ()
     helps: tuple[str, ...] = (f"units are {' '.join(UNITS)}",)
     if unit is not None and unit != suffix:
-        fixes = (Fix(Span(source, stop - len(suffix), stop), unit, f"write `{unit}`"),)
+        place, known = Span(source, stop - len(suffix), stop), suffix.lower() in _UNITS_ELSEWHERE
+        fixes = (Fix(place, unit, f"write `{unit}`", certain=known),)
         helps = (f"did you mean the unit `{unit}`?",)
     diagnostic = diagnose("E0114", span, text=span.text, helps=helps, fixes=fixes)
     return Stray((diagnostic,), position, stop, "NUMBER", "1")

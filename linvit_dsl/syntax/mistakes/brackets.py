@@ -22,7 +22,7 @@ def wrong_closer(failure: Failure) -> Problem | None:
         tokens = failure.with_tokens(failure.index, 1)
         cured = tokens if tokens and failure.helped_by(tokens) else None
         span = failure.span(token)
-        fix = (Fix(span, "", "remove it"),)
+        fix = (Fix(span, "", "remove it", certain=False),)
         diagnostic = diagnose("E0103", span, closer=token, opener="any open bracket", fixes=fix)
         return Problem(diagnostic, cured)
     opener = failure.tokens[failure.brackets[-1]]

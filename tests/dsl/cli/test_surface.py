@@ -10,7 +10,7 @@ from linvit_dsl.cli.parser import VERBS
 from tests.conftest import Golden
 
 OPTIONS = {
-    "check": {"SPEC[:MODEL]", "--help", "--set", "--format"},
+    "check": {"SPEC[:MODEL]", "--help", "--set", "--format", "--fix", "--diff"},
     "explain": {"CODE", "--help", "--format"},
     "cost": {"SPEC[:MODEL]", "--help", "--set", "--batch", "--depth", "--format"},
     "compile": {"SPEC[:MODEL]", "--help", "--set", "-o", "--force", "--stdout"},
