@@ -27,6 +27,19 @@ MODELS = [
     ("qavit", "QAViT_Tiny", {}),
     ("qavit", "QAViT_Small", {"compress": "linear"}),
     ("qavit", "QAViT_Tiny", {"image": 240, "width": 208}),
+    ("ripplevit", "RippleViT", {"query": "full"}),
+    ("hydravit", "HydraViT", {"fusion": "concat"}),
+    ("feature_maps", "FocusedViT", {}),
+    ("feature_maps", "EfficientAttentionViT", {}),
+    ("flatten", "FlattenViT", {}),
+    ("hydra_cos", "HydraCosineViT", {}),
+    ("grouped_query", "GroupedQueryViT", {}),
+    ("grouped_query", "GroupedQueryLinearViT", {"kv_heads": 2}),
+    ("agent", "AgentViT", {"image": 28, "width": 20}),
+    ("xcit", "XCiT", {}),
+    ("pvt", "PVT", {}),
+    ("efficientvit", "EfficientViT", {}),
+    ("efficientvit", "EfficientViTDigits", {"image": 10, "width": 14}),
 ]
 
 
