@@ -110,14 +110,17 @@ def _checked(
     counts, known = Counter(map(_identity, after)), Counter(map(_identity, found))
     if any(counts[_identity(d)] >= known[_identity(d)] for d in chosen):
         return None
-    # What is about sizes may only now be seen. What is about the writing, the fix has brought.
+    # What is about sizes may be seen only now, and names once a text can be parsed. Other mistakes
+    # of writing the fix itself has brought.
     if _written_wrongly(after) > _written_wrongly(found):
         return None
     return program, after
 
 
-def _written_wrongly(found: Iterable[Diagnostic]) -> int:
-    return sum(diagnostic.code.startswith(("E01", "E02")) for diagnostic in found)
+def _written_wrongly(found: Iterable[Diagnostic]) -> tuple[int, int]:
+    """How many mistakes of syntax there are, and of names."""
+    kinds = Counter(diagnostic.code[:3] for diagnostic in found)
+    return kinds["E01"], kinds["E02"]
 
 
 def _identity(diagnostic: Diagnostic) -> tuple[str, str]:
