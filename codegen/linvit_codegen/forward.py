@@ -25,7 +25,7 @@ from linvit_codegen.plan import (
 from linvit_codegen.units import Unit, Units, apply_code, has_module
 from linvit_codegen.writer import Place, Writer, source_line, target
 from linvit_dsl.errors import InternalError, Span
-from linvit_dsl.graph.ir import Apply, Slot, TensorType, Value
+from linvit_dsl.graph.ir import Apply, Slot, Store, TensorType, Value
 from linvit_dsl.graph.size import Poly
 from linvit_dsl.ops.code import Code
 
@@ -80,6 +80,12 @@ class Forward:
         self._loop_slots: dict[str, Code] = {}
         self._commented: Span | None = None
         self._batch: Code | None = None
+        self._named = {
+            (node.statement, plan.name(value))
+            for node in unit.graph.walk()
+            if not isinstance(node, Store)
+            for value in node.results
+        }
         for value in self._graph.inputs:
             self._set(self._names[value.name], value)
 
@@ -192,7 +198,8 @@ class Forward:
     def _hint(self, step: Step) -> str:
         """A name for a value that the text gives none: that of the list it goes into, or its op."""
         node = step.node
-        if word := target(node.statement):
+        word = target(node.statement)
+        if word and (node.statement, word) not in self._named:
             return word
         word = node.op.name if isinstance(node, Apply) else node.graph.name
         return function_name(word, ())

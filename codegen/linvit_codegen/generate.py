@@ -24,6 +24,7 @@ from linvit_codegen.names import (
     function_name,
     legalise,
 )
+from linvit_codegen.passes import Level, optimise, passes_of
 from linvit_codegen.plan import Plan
 from linvit_codegen.source_map import source_map
 from linvit_codegen.units import Unit, Units
@@ -43,12 +44,21 @@ class Options:
     Args:
         kernels: `auto` calls a kernel wherever one computes an intrinsic block, `reference` emits
             the bodies of intrinsic blocks in plain torch.
+        level: Which passes change the graph before; see `linvit_codegen.passes`.
+        validated: Whether the graph is checked after every pass.
     """
 
     kernels: Kernels = "auto"
+    level: Level = 1
+    validated: bool = False
+
+    @property
+    def passes(self) -> tuple[str, ...]:
+        """The names of the passes that run, in order."""
+        return passes_of(self.level, self.kernels)
 
     def __str__(self) -> str:
-        return f"kernels={self.kernels}"
+        return f"-O{self.level}, kernels={self.kernels}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +96,13 @@ def generate(
         InternalError: The generated text breaks linvit's own rules.
     """
     options = options or Options()
-    emitter = _Emitter(graph, options)
+    optimised = optimise(graph, options.passes, validated=options.validated)
+    emitter = _Emitter(optimised, options)
     body, writer = emitter.module()
     first = sources[0] if sources else graph.span.source
     total = cost(graph)
     facts = Facts(emitter.top_name, PurePosixPath(first.name).name, total.params, total.macs)
-    text = with_header(facts, sources, str(options), body)
+    text = with_header(facts, sources, str(options), options.passes, body)
     verify(text, emitter.top_name, emitter.defined)
     offset = text.count("\n") - body.count("\n")
     names = {"variables": emitter.variables.changed, "slots": emitter.slots.changed}
@@ -177,9 +188,14 @@ class _Emitter:
 
     def _function(self, writer: Writer, unit: Unit) -> None:
         parameters = [f"{self.variables[v.name]}: Tensor" for v in unit.graph.inputs]
+        self._mark(writer, unit, 0)
         writer.signature(0, f"def {self._functions[unit]}", parameters, _result(unit.graph))
         writer.docstring(4, f"{_shapes(unit)}.")
         self._body(writer, unit, 4)
+
+    def _mark(self, writer: Writer, unit: Unit, indent: int) -> None:
+        if unit.graph.float32:
+            writer.text(indent, "@layers.float32")
 
     def _class(self, writer: Writer, unit: Unit) -> None:
         name = self._classes[unit]
@@ -188,21 +204,17 @@ class _Emitter:
         writer.text(0, f"class {name}(nn.Module):{noqa}")
         params = cost(unit.graph).params
         graph = unit.graph
-        self._mark(writer, unit, 0)
         doc = [graph.doc] if graph.doc else []
         origin = f"{graph.kind.capitalize()} `{graph.name}` of `{graph.module}`."
         writer.docstring(4, f"{_shapes(unit)}; {params:,} parameters.", *doc, origin)
         constructor = self._constructors[unit]
-    def _mark(self, writer: Writer, unit: Unit, indent: int) -> None:
-        if unit.graph.float32:
-            writer.text(indent, "@layers.float32")
-
         writer.text(0, "")
         write_attributes(
             writer, constructor, self._classes, self._units, self.variables, self.slots
         )
         writer.text(0, "")
         parameters = [f"{self.variables[v.name]}: Tensor" for v in graph.inputs]
+        self._mark(writer, unit, 4)
         writer.signature(4, "def forward", ["self", *parameters], _result(graph))
         if graph is self._top and graph.kind == "model":
             self._expect_shapes(writer, graph)
@@ -214,7 +226,6 @@ class _Emitter:
         for value in graph.inputs:
             batch, sizes = value.type.sizes[:1], value.type.sizes[1:]
             if batch == (BATCH,) and all(isinstance(size, int) for size in sizes):
-        self._mark(writer, unit, 4)
                 check = call("layers.expect_shape", Code(self.variables[value.name]), *sizes)
                 writer.statement(8, "", str(check), place=place)
 

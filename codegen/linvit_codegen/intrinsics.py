@@ -15,11 +15,15 @@ from linvit_dsl.ops.code import Code, call
 Kernels = Literal["auto", "reference"]
 """Whether intrinsic blocks become kernel calls, or the plain torch of their bodies."""
 
-_FEATURE_MAPS = {
+LINEAR_ATTENTION = "std.linear_attention.linear_attention"
+"""The block of the library that the kernel of linear attention computes."""
+
+FEATURE_MAPS = {
     "relu": "relu",
     "std.linear_attention.SplitRelu": "split_relu",
     "std.linear_attention.EluPlusOne": "elu_plus_one",
 }
+"""What the language calls a feature map -> what the kernel calls it."""
 _DEFAULT_EPS = 1e-6
 
 
@@ -33,16 +37,18 @@ def kernel_call(graph: Graph, arguments: tuple[Code, ...], kernels: Kernels) -> 
 
 def _linear_attention(graph: Graph, arguments: tuple[Code, ...]) -> Code | None:
     phi = graph.statics["phi"]
-    name = _FEATURE_MAPS.get(phi) if isinstance(phi, BlockName) else None
+    name = FEATURE_MAPS.get(phi) if isinstance(phi, BlockName) else None
     if name is None:
         return None
     eps = float(graph.statics["eps"])
     options: dict[str, object] = {} if eps == _DEFAULT_EPS else {"eps": eps}
+    if graph.statics.get("order") == "quadratic":
+        options["order"] = "quadratic"
     # The block has the heads before the tokens, the kernel after them; both views are free.
     views = [argument.method("transpose", 1, 2) for argument in arguments]
     return call("kernels.linear_attention", *views, feature_map=name, **options)
 
 
 _LOWERINGS: dict[str, Callable[[Graph, tuple[Code, ...]], Code | None]] = {
-    "std.linear_attention.linear_attention": _linear_attention,
+    LINEAR_ATTENTION: _linear_attention,
 }

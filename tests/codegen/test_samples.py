@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from linvit_codegen import Generated, Options, generate
-from linvit_codegen.intrinsics import Kernels
+from linvit_codegen.passes import LEVELS, Level
 from linvit_dsl.graph.ir import Call, Graph, Store, Value
 from linvit_dsl.graph.size import at_batch
 from tests.codegen.conftest import Load
@@ -52,12 +52,12 @@ def test_the_code_is_as_reviewed(name: str, golden: Golden) -> None:
 
 
 @pytest.mark.parametrize("build", CASES)
-@pytest.mark.parametrize("kernels", ["auto", "reference"])
+@pytest.mark.parametrize("level", LEVELS)
 def test_the_code_computes_what_the_references_do(
-    build: Callable[[], Graph], kernels: Kernels, load: Load
+    build: Callable[[], Graph], level: Level, load: Load
 ) -> None:
     graph = build()
-    generated = generate(graph, options=Options(kernels=kernels))
+    generated = generate(graph, options=Options(level=level, validated=True))
     module = module_of(generated, load)
     arguments = drawn(graph.inputs)
     result = module(*arguments)

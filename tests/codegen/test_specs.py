@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from linvit_codegen import Options, generate
-from linvit_codegen.intrinsics import Kernels
 from linvit_dsl.check import elaborate, find_spec, open_program, shipped_specs
 from linvit_dsl.check.models import Model
 from tests.codegen.conftest import Load
@@ -29,6 +28,13 @@ CASES = [
     ("qavit", "QAViT", {"d": 32, "patch": 2, "width": 12, "window": 3, "k": 20, "groups": 4}),
     ("qavit", "QAViT", {"d": 32, "patch": 4, "window": 2, "drop_path": 0.2, "depth": 3}),
 ]
+OPTIONS = [
+    Options(level=0),
+    Options(level=0, kernels="reference"),
+    Options(level=1, validated=True),
+    Options(level=2, validated=True),
+    Options(level=2, kernels="reference", validated=True),
+]
 
 
 Statics = Mapping[str, object]
@@ -49,13 +55,13 @@ def test_the_code_of_a_shipped_spec_is_as_reviewed(spec: str, golden: Golden) ->
     golden.check(f"codegen/specs/{spec}.py", text)
 
 
-@pytest.mark.parametrize("kernels", ["auto", "reference"])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize(("spec", "name", "statics"), CASES)
 def test_a_small_variant_computes_what_the_references_do(
-    spec: str, name: str, statics: Statics, kernels: Kernels, load: Load
+    spec: str, name: str, statics: Statics, options: Options, load: Load
 ) -> None:
     graph = model(spec, name, {**SMALL, **statics}).graph
-    generated = generate(graph, options=Options(kernels=kernels))
+    generated = generate(graph, options=options)
     ours = getattr(load(generated), name)().double().eval()
     randomize(ours)
     images = draw(graph.inputs[0].type.sizes)

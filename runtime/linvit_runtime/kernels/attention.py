@@ -15,12 +15,22 @@ from linvit_runtime.kernels.library import (
     linear_attention_op,
     linear_attention_train_op,
 )
+from linvit_runtime.kernels.quadratic import attention_by_weights
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
+ORDERS = ("linear", "quadratic")
+"""What `order=` accepts."""
+
+
 def linear_attention(
-    q: Tensor, k: Tensor, v: Tensor, feature_map: str = "split_relu", eps: float = 1e-6
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    feature_map: str = "split_relu",
+    eps: float = 1e-6,
+    order: str = "linear",
 ) -> Tensor:
     """Attend in time linear in the number of tokens, every query to every key.
 
@@ -42,18 +52,25 @@ def linear_attention(
         v: Values `[B, L, H, E]`.
         feature_map: One of `FEATURE_MAPS`.
         eps: Added to the denominator; at least 0. With 0, a query without features gives NaN.
+        order: What plain torch forms first on a CPU: `linear` the state S, `quadratic` the weights
+            of all pairs of tokens, which is the same function and faster for short sequences. A
+            fused kernel forms neither in memory and has one order.
 
     Returns:
         `[B, N, H*E]`, contiguous, in the inputs' dtype (the autocast dtype under autocast).
 
     Raises:
-        ValueError: The inputs do not fit together, or the feature map or eps is not one.
+        ValueError: The inputs do not fit together, or the feature map, eps or order is not one.
     """
+    if order not in ORDERS:
+        raise ValueError(f"linear_attention: order is {order!r}; it must be linear or quadratic")
     feature_map_named(feature_map)
     if not 0 <= eps < math.inf:
         raise ValueError(f"linear_attention: eps is {eps}; it must be finite and at least 0")
     q, k, v = _autocast(q, k, v)
     _check(q, k, v)
+    if order == "quadratic" and q.device.type == "cpu":
+        return attention_by_weights(q, k, v, feature_map, eps)
     if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
         return _LinearAttention.apply(q, k, v, feature_map, eps)
     return linear_attention_op(q, k, v, feature_map, eps)

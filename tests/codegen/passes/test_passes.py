@@ -1,0 +1,200 @@
+"""Each pass: what it does to a small model (a golden), that the model stays the same, controls."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from difflib import unified_diff
+from pathlib import Path
+
+import pytest
+
+from linvit_codegen import Options, generate
+from linvit_codegen.passes import LEVELS, PASSES, Level, Pass, optimise
+from linvit_codegen.passes.validate import validate
+from linvit_dsl.check import elaborate, open_program
+from linvit_dsl.errors import InternalError
+from linvit_dsl.graph.ir import Apply, Call, Graph, Node, Repeat, Slot
+from linvit_dsl.ops.arithmetic import ArithmeticAttributes
+from linvit_dsl.ops.transpose import Transpose
+from tests.codegen.passes.equality import expect_equal
+from tests.codegen.passes.samples import SAMPLES
+from tests.conftest import Golden
+
+FromText = Callable[[str], Graph]
+
+
+@pytest.fixture
+def from_text(tmp_path: Path) -> FromText:
+    """Give a function that elaborates the one model of a text."""
+
+    def build(text: str) -> Graph:
+        path = tmp_path / "sample.vit"
+        path.write_text(text, encoding="utf-8")
+        return elaborate(open_program(path), None, {}).graph
+
+    return build
+
+
+def code(graph: Graph) -> list[str]:
+    """The generated module without its header."""
+    return generate(graph, options=Options(level=0)).text.splitlines(keepends=True)[6:]
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_what_a_pass_does_is_as_reviewed(name: str, from_text: FromText, golden: Golden) -> None:
+    before = from_text(SAMPLES[name])
+    after = PASSES[name](before)
+    if name == "fused_attention":  # it leaves the pieces behind
+        after = PASSES["dead_code"](after)
+    diff = unified_diff(code(before), code(after), "before", "after", n=1000)
+    golden.check(f"codegen/passes/{name}.diff", "".join(diff))
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+@pytest.mark.parametrize("name", PASSES)
+def test_a_pass_changes_no_result(name: str, sample: str, from_text: FromText) -> None:
+    before = from_text(SAMPLES[sample])
+    after = PASSES[name](before)
+    validate(after, before, name)
+    expect_equal(after, before)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_all_passes_together_change_no_result(
+    sample: str, level: Level, from_text: FromText
+) -> None:
+    before = from_text(SAMPLES[sample])
+    after = optimise(before, LEVELS[level], validated=True)
+    expect_equal(after, before)
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_a_pass_with_nothing_to_do_returns_what_it_was_given(
+    name: str, from_text: FromText
+) -> None:
+    text = """
+from std.nn import Mlp
+model Plain(x: [B, 6, 8]) -> [B, 6, 8] {
+  repeat 3 { x = x + Mlp[2](layernorm(x)) }
+  return x |> linear[8]@head
+}
+"""
+    graph = from_text(text)
+    assert PASSES[name](graph) is graph
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_a_pass_is_done_after_once(name: str, from_text: FromText) -> None:
+    once = PASSES[name](from_text(SAMPLES[name]))
+    assert code(PASSES[name](once)) == code(once)
+
+
+def test_what_is_random_or_owns_weights_is_never_merged(from_text: FromText) -> None:
+    graph = PASSES["common_subexpressions"](from_text(SAMPLES["common_subexpressions"]))
+    slots = [str(node.slot) for node in graph.walk() if node.slot is not None]
+    assert slots == ["shared", "dropout", "dropout2", "linear"]
+
+
+def test_loops_stay_loops(from_text: FromText) -> None:
+    text = """
+model Loop(x: [B, 4]) -> [B, 4] {
+  first = relu(x)
+  a = x
+  b = x
+  repeat 3 {
+    c = exp(a) + exp(b)
+    a = b |> linear[4]@f
+    b = c * relu(x)
+  }
+  return a + b + first
+}
+"""
+    before = from_text(text)
+    after = optimise(before, LEVELS[2], validated=True)
+    expect_equal(after, before)
+    assert "for " in "".join(code(after))
+
+
+# Controls: each of these mistakes must be found, by the check of graphs or by the comparison.
+
+
+def every_node(change: Callable[[Node], Node]) -> Pass:
+    """A pass that changes nodes one by one, in called blocks too."""
+
+    def node_of(node: Node) -> Node:
+        if isinstance(node, Repeat):
+            return replace(node, iterations=tuple(tuple(map(node_of, i)) for i in node.iterations))
+        return change(node)
+
+    def run(graph: Graph) -> Graph:
+        return replace(graph, nodes=tuple(map(node_of, graph.nodes)))
+
+    return run
+
+
+def _drop_eps(node: Node) -> Node:
+    if isinstance(node, Call):
+        return replace(node, graph=every_node(_drop_eps)(node.graph))
+    if isinstance(node, Apply) and node.op.name == "add" and len(node.arguments) == 1:
+        return replace(node, attributes=ArithmeticAttributes(right=0.5))
+    return node
+
+
+def _swap(node: Node) -> Node:
+    if isinstance(node, Apply) and node.op.name == "sub":
+        return replace(node, arguments=node.arguments[::-1])
+    return node
+
+
+def _other_weights(node: Node) -> Node:
+    if isinstance(node, Apply) and node.slot == Slot("linear"):
+        return replace(node, slot=Slot("shared"))
+    return node
+
+
+def _wrong_shape(node: Node) -> Node:
+    if isinstance(node, Apply) and node.op.name == "transpose":
+        return replace(node, attributes=Transpose.Attributes(a=0, b=1))
+    return node
+
+
+def _without_live(graph: Graph) -> Graph:
+    kept = (n for n in graph.nodes if not isinstance(n, Apply) or n.op.name != "relu")
+    return replace(graph, nodes=tuple(kept))
+
+
+@pytest.mark.parametrize(
+    ("sample", "broken"),
+    [
+        ("fused_attention", every_node(_drop_eps)),
+        ("common_subexpressions", every_node(_swap)),
+    ],
+)
+def test_the_comparison_finds_a_broken_pass(sample: str, broken: Pass, from_text: FromText) -> None:
+    before = from_text(SAMPLES[sample])
+    after = broken(before)
+    validate(after, before, "broken")
+    with pytest.raises(AssertionError, match="not close"):
+        expect_equal(after, before)
+
+
+@pytest.mark.parametrize(
+    ("sample", "broken", "message"),
+    [
+        ("common_subexpressions", every_node(_other_weights), "changed the weights"),
+        ("rearrangements", every_node(_wrong_shape), "where its rule says"),
+        ("dead_code", _without_live, "before it is made"),
+    ],
+)
+def test_the_check_of_graphs_finds_a_broken_pass(
+    sample: str,
+    broken: Pass,
+    message: str,
+    from_text: FromText,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = from_text(SAMPLES[sample])
+    monkeypatch.setitem(PASSES, "dead_code", broken)
+    with pytest.raises(InternalError, match=message):
+        optimise(before, ("dead_code",), validated=True)
+    optimise(before, ("dead_code",))  # it is the check that finds it
