@@ -9,6 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import linvit_dsl
+from linvit_codegen.intrinsics import FEATURE_MAPS
 from linvit_dsl.graph.cost import cost
 from linvit_dsl.graph.ir import Apply, Call, Graph
 from linvit_dsl.graph.size import at_batch
@@ -46,12 +47,13 @@ MODELS = [
 def weighted_sums(graph: Graph, *, kernel: bool = False) -> int:
     """Multiply-adds of products that are only sums (one output column), which torch counts too.
 
-    Inside an intrinsic block torch counts by the kernel's own formula, so they are left out there.
+    Where a kernel replaces a body torch counts by the kernel's own formula, so they are left out.
     """
     total = 0
     for node in graph.walk():
         if isinstance(node, Call):
-            total += weighted_sums(node.graph, kernel=kernel or node.graph.intrinsic)
+            replaced = node.graph.intrinsic and node.graph.statics["phi"] in FEATURE_MAPS
+            total += weighted_sums(node.graph, kernel=kernel or replaced)
         elif isinstance(node, Apply) and not kernel:
             arguments = (node.attributes, node.argument_types, node.result_types)
             total += at_batch(node.op.products(*arguments), 1)
