@@ -45,13 +45,14 @@ def parse(source: Source) -> ParseResult:
     recovery = Recovery(source, scanned.diagnostics)
     lowering = Lowering(source)
     items: list[ast.Item] = []
+    docs = scanned.docs
     behind: Token | None = None
     failed = False
     for tokens in declarations(source.text, scanned.tokens):
         if failed and _is_leftover(source.text, tokens):
             continue
         found = len(recovery.diagnostics)
-        item = _item(tokens, _doc(scanned.docs, behind, tokens[0]), lowering, recovery, behind)
+        item = _item(tokens, _doc(docs, behind, tokens[0]), lowering, recovery, behind)
         if item is not None:
             items.append(item)
             recovery.diagnostics += _messages(item)

@@ -18,11 +18,16 @@ from linvit_dsl.syntax.tokens import end_of, new_token
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """The tokens of a text, newlines and `;` among them as `_NL`; `docs` are its `##` comments."""
+    """The tokens of a text, newlines and `;` among them as `_NL`, and its comments."""
 
     tokens: tuple[Token, ...]
-    docs: tuple[Span, ...]
+    comments: tuple[Span, ...]
     diagnostics: tuple[Diagnostic, ...]
+
+    @property
+    def docs(self) -> tuple[Span, ...]:
+        """The `##` comments."""
+        return tuple(comment for comment in self.comments if comment.text.startswith("##"))
 
 
 def scan(source: Source, start: int = 0, end: int | None = None) -> Scan:
@@ -60,7 +65,7 @@ class _Scanner:
         self.start = start
         self.end = end
         self.tokens: list[Token] = []
-        self.docs: list[Span] = []
+        self.comments: list[Span] = []
         self.reported: set[str] = set()
         self.diagnostics = strays.invisible_characters(source, start, end)
 
@@ -76,7 +81,7 @@ class _Scanner:
                 continue
             self.token(found.lastgroup, found.group(), position)
             position = found.end()
-        return Scan(tuple(self.tokens), tuple(self.docs), tuple(self.diagnostics))
+        return Scan(tuple(self.tokens), tuple(self.comments), tuple(self.diagnostics))
 
     def token(self, kind: str, text: str, position: int) -> None:
         """Add what the master expression found."""
@@ -84,8 +89,7 @@ class _Scanner:
             return
         end = position + len(text)
         if kind == "COMMENT":
-            if text.startswith("##"):
-                self.docs.append(Span(self.source, position, end))
+            self.comments.append(Span(self.source, position, end))
             return
         if kind == "FOREIGN":
             self.repair(strays.foreign_operator(self.source, position, end))
