@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 import linvit_dsl
 from linvit_dsl.graph.cost import cost
 from linvit_dsl.graph.size import at_batch
+from linvit_runtime.train import CheckpointProblem
+from linvit_runtime.train.weights import load_tensors
 from tests.models.test_macs import weighted_sums
 
 MODELS = [
@@ -105,6 +108,20 @@ def dead(module: nn.Module) -> set[str]:
         for name, p in module.named_parameters()
         if p.grad is None or p.grad.abs().max() < 1e-14
     }
+
+
+def test_a_linformer_tells_another_resolution() -> None:
+    """Its projections have one row per token: 65 of them, on 64-pixel images 257."""
+    module = build("linformer", "LinformerViT", {})
+    with pytest.raises(ValueError, match=r"expected \[B, 3, 32, 32\], got \[1, 3, 64, 64\]"):
+        module(torch.zeros(1, 3, 64, 64))
+    larger = build("linformer", "LinformerViT", {"image": 64})
+    with pytest.raises(CheckpointProblem) as caught:
+        load_tensors(larger, module.state_dict(), Path("model.safetensors"))
+    message = f"{caught.value.message}; {caught.value.hint}"
+    assert "`layers.0.attn.E.weight` has shape [64, 65] there and shape [64, 257] here" in message
+    assert "images of another size" in message
+    load_tensors(build("linformer", "LinformerViT", {}), module.state_dict(), Path("same"))
 
 
 KEY_BIAS = {f"layers.{i}.attn.qkv.k.bias" for i in range(2)}

@@ -64,6 +64,6 @@ def load_tensors(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) ->
             wanted = "nothing" if here is None else f"shape {list(here.shape)}"
             raise CheckpointProblem(
                 f"{path} does not fit the model: `{name}` has {saved} there and {wanted} here",
-                "it was saved by another architecture",
+                "it was saved by another architecture, or for images of another size",
             )
     model.load_state_dict(dict(tensors))
