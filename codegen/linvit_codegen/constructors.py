@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from linvit_codegen.joint import slotted
 from linvit_codegen.units import HOLE, Unit, Units, has_module, module_code, store_code
 from linvit_dsl.graph.ir import Apply, Call, Graph, Slot, Store
 
@@ -119,7 +120,7 @@ class Constructor:
 
     def _elements(self) -> dict[str, list[Element]]:
         found: dict[str, dict[Slot, Element]] = {}
-        for nodes in zip(*(graph.walk() for graph in self._graphs), strict=True):
+        for nodes in zip(*(slotted(g.walk()) for g in self._graphs), strict=True):
             node = nodes[0]
             if node.slot is None or node in self.omitted or not self._is_built(node):
                 continue

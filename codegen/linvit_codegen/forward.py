@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from linvit_codegen.intrinsics import kernel_call
+from linvit_codegen.joint import joint_code, members_of, slots_of
 from linvit_codegen.names import Names, function_name, is_numbered, legalise, numbered
 from linvit_codegen.plan import (
     Item,
@@ -130,6 +131,8 @@ class Forward:
             module = self._at(node.slot) if node.slot is not None and has_module(node) else None
             batch = self._batch or Code("batch")
             return _Expression(apply_code(node, codes, step.types, module, batch), reads)
+        if modules := tuple(map(self._at, slots_of(node) if members_of(node) else ())):
+            return _Expression(joint_code(codes[0], modules), reads)
         kernel = kernel_call(node.graph, codes, self._scope.units.kernels)
         if kernel is not None:
             return _Expression(kernel, reads)
@@ -188,16 +191,19 @@ class Forward:
     def _targets(self, step: Step) -> list[str]:
         results = step.node.results
         targets: list[str] = []
-        for value in results:
+        for index, value in enumerate(results):
             if self._plan.uses[value]:
-                targets.append(self._variable(self._plan.name(value) or self._hint(step), value))
+                word = self._plan.name(value) or self._hint(step, index)
+                targets.append(self._variable(word, value))
             else:
                 targets.append("_")
         return targets
 
-    def _hint(self, step: Step) -> str:
+    def _hint(self, step: Step, index: int) -> str:
         """A name for a value that the text gives none: that of the list it goes into, or its op."""
         node = step.node
+        if members_of(node):
+            return slots_of(node)[index].name
         word = target(node.statement)
         if word and (node.statement, word) not in self._named:
             return word

@@ -14,6 +14,7 @@ from linvit_codegen.constructors import Constructor
 from linvit_codegen.forward import Forward, Scope
 from linvit_codegen.header import Facts, with_header
 from linvit_codegen.intrinsics import Kernels
+from linvit_codegen.joint import slots_of
 from linvit_codegen.names import (
     BUILTINS,
     IMPORTED,
@@ -164,7 +165,7 @@ class _Emitter:
 
     def _slot_words(self) -> Iterator[str]:
         for unit in self._units:
-            yield from (node.slot.name for node in unit.graph.walk() if node.slot is not None)
+            yield from (slot.name for node in unit.graph.walk() for slot in slots_of(node))
 
     def module(self) -> tuple[str, Writer]:
         """The text below the header, and the writer that knows its places."""

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass
 
+from linvit_codegen.joint import slots_of
 from linvit_codegen.units import Key, Units
 from linvit_dsl.graph.ir import Apply, Call, Carried, Graph, Node, Repeat, Slot, Store, Value
 
@@ -127,8 +128,9 @@ def _slots(nodes: tuple[Node, ...]) -> dict[str, set[int]]:
     """The indices of each indexed slot that an iteration uses."""
     found: dict[str, set[int]] = {}
     for node in opened(nodes):
-        if node.slot is not None and node.slot.index is not None:
-            found.setdefault(node.slot.name, set()).add(node.slot.index)
+        for slot in slots_of(node):
+            if slot.index is not None:
+                found.setdefault(slot.name, set()).add(slot.index)
     return found
 
 

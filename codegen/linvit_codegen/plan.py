@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 
+from linvit_codegen.joint import slots_of
 from linvit_codegen.loops import carriers, runs, uses_of
 from linvit_codegen.units import Units
 from linvit_dsl.errors import Span
@@ -200,8 +201,8 @@ def slots_used(items: tuple[Item, ...]) -> Iterator[Slot]:
     for item in items:
         if isinstance(item, Loop):
             yield from slots_used(item.body)
-        elif item.node.slot is not None:
-            yield item.node.slot
+        else:
+            yield from slots_of(item.node)
 
 
 def _made(items: tuple[Item, ...]) -> Iterator[Value]:

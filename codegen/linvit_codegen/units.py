@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 
 from linvit_codegen.intrinsics import Kernels, kernel_call
+from linvit_codegen.joint import members_of, slots_of
 from linvit_dsl.graph.ir import Apply, Call, Graph, Node, Repeat, Slot, Store, TensorType, Value
 from linvit_dsl.ops.code import Code
 from linvit_dsl.ops.initializers import redraw_period, stored
@@ -56,7 +57,7 @@ class Units:
         if graph in self._of:
             return
         for node in graph.walk():
-            if isinstance(node, Call) and not self.is_kernel(node):
+            if isinstance(node, Call) and not members_of(node) and not self.is_kernel(node):
                 self._collect(node.graph)
         unit = self._by_key.setdefault(self._graph_key(graph), Unit())
         unit.graphs.append(graph)
@@ -102,6 +103,10 @@ class Units:
             module = module_code(node, dict.fromkeys(node.op.hyper, HOLE))
             text = apply_code(node, arguments, node.argument_types, Code("module"), BATCH).text
             return ("apply", where, node.op.name, module and module.text, text, results)
+        if members := members_of(node):
+            slots = tuple(place(slot) for slot in slots_of(node))
+            modules = tuple(module_code(member, {}) for member in members)
+            return ("joint", where, slots, modules, arguments, results)
         kernel = kernel_call(node.graph, arguments, self.kernels)
         callee = kernel.text if kernel else self._of[node.graph]
         return ("call", where, callee, arguments, results)

@@ -38,10 +38,12 @@ _LIBRARIES = {
         "xavier", "zeros",
     },
     "kernels": {"linear_attention"},
-    "layers": {"Constant", "DropPath", "attend", "expect_shape", "float32", "redraw_every"},
+    "layers": {
+        "Constant", "DropPath", "attend", "expect_shape", "float32", "joint_linear", "redraw_every",
+    },
     "nn": {
-        "BatchNorm2d", "Conv2d", "Dropout", "LayerNorm", "Linear", "Module", "ModuleList", "Parameter",
-        "ParameterList", "RMSNorm",
+        "BatchNorm2d", "Conv2d", "Dropout", "LayerNorm", "Linear", "Module", "ModuleList",
+        "Parameter", "ParameterList", "RMSNorm",
     },
     "torch": {
         "abs", "arange", "cat", "cos", "einsum", "empty", "exp", "eye", "ones", "sigmoid", "sin",

@@ -99,6 +99,13 @@ def test_the_header_says_what_it_was_made_from() -> None:
     assert text == generate(bank(), sources=(moved, other)).text
 
 
+@pytest.mark.parametrize("name", ["my first.vit", "a: b.vit", "a\nb.vit"])
+def test_a_file_of_any_name_can_be_replaced(name: str) -> None:
+    text = generate(bank(), sources=(Source(name, "model", "a"),)).text
+    assert is_untouched(text)
+    assert text.split("\n")[0].endswith("edit the spec, not this file.")
+
+
 def test_two_processes_write_the_same_bytes() -> None:
     program = (
         "from tests.codegen.samples import SAMPLES\n"

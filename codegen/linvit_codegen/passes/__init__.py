@@ -14,6 +14,7 @@ from linvit_codegen.passes.common_subexpressions import without_common_subexpres
 from linvit_codegen.passes.dead_code import without_dead_code
 from linvit_codegen.passes.evaluation_order import with_evaluation_order
 from linvit_codegen.passes.fused_attention import with_fused_attention
+from linvit_codegen.passes.joint_projections import with_joint_projections
 from linvit_codegen.passes.rearrangements import with_rearrangements_composed
 from linvit_codegen.passes.validate import validate
 from linvit_dsl.graph.ir import Graph
@@ -30,6 +31,7 @@ PASSES: dict[str, Pass] = {
     "common_subexpressions": without_common_subexpressions,
     "rearrangements": with_rearrangements_composed,
     "dead_code": without_dead_code,
+    "joint_projections": with_joint_projections,
 }
 """By the name that headers say."""
 
@@ -41,7 +43,7 @@ _ALWAYS = (
     "dead_code",
 )
 
-LEVELS: dict[Level, tuple[str, ...]] = {0: (), 1: _ALWAYS, 2: _ALWAYS}
+LEVELS: dict[Level, tuple[str, ...]] = {0: (), 1: _ALWAYS, 2: (*_ALWAYS, "joint_projections")}
 """The passes of each level, in the order in which they run."""
 
 _OF_KERNELS = {"fused_attention", "evaluation_order"}

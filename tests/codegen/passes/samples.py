@@ -84,5 +84,27 @@ model Lengths(x: [B, 6, 8], y: [B, 40, 8]) -> ([B, 6, 8], [B, 40, 8]) {
   return linear_attention(q, k, v), linear_attention(q', k', v')
 }
 """,
+    "joint_projections": """
+from std.nn import QKV
+
+block Sums(x: [B, n, d]) -> [B, n, d] {
+  layer shared = linear[d]
+  (a, b) = split[-1, [d, 3]](x |> linear[d + 3]@wide)
+  more = [x |> linear[d]@more for i in 1..2]
+  other = x |> linear[d, bias = false]@other
+  unread = x |> linear[d]@unread
+  return a + more[0] * more[1] + shared(x) + shared(relu(x)) + other
+}
+
+model Projections(x: [B, 6, 8]) -> [B, 6, 8] {
+  repeat 3 {
+    (q, k, v) = x |> QKV[2]@qkv
+    y = x |> linear[8]@left
+    z = x |> linear[8]@right
+    x = y * z + reduce["b h n c -> b 1 (h c)", mean](q * k + v)
+  }
+  return x |> Sums@sums
+}
+""",
 }
 """By the name of the pass."""
