@@ -93,6 +93,8 @@ def _value(expression: ast.Binary, a: Quantity, b: Quantity) -> Quantity:
 
 def _ring(operator: str, a: Quantity, b: Quantity) -> Quantity:
     """Exact as long as both sides are; a polynomial makes a float beside it a fraction."""
+    if isinstance(a, int) and isinstance(b, int):
+        return _combine(operator, a, b)
     if isinstance(a, Poly) or isinstance(b, Poly):
         return _combine(operator, Poly.of(_exact(a)), Poly.of(_exact(b)))
     if isinstance(a, float) or isinstance(b, float):
@@ -100,7 +102,7 @@ def _ring(operator: str, a: Quantity, b: Quantity) -> Quantity:
     return _combine(operator, Fraction(a), Fraction(b))
 
 
-Same = TypeVar("Same", float, Fraction, Poly)
+Same = TypeVar("Same", int, float, Fraction, Poly)
 
 
 def _combine(operator: str, a: Same, b: Same) -> Same:
@@ -122,6 +124,8 @@ def _quotient(expression: ast.Binary, a: Quantity, b: Quantity) -> Quantity:
         raise SpecError(_refused(expression, a, b, "division by zero"))
     if not isinstance(a, Poly) and not isinstance(b, Poly) and float in (type(a), type(b)):
         return float(a) / float(b)
+    if not isinstance(a, Poly) and not isinstance(b, Poly):
+        return Fraction(a) / Fraction(b)
     quotient = Poly.of(_exact(a)).exact_div(_exact(b))
     if quotient is None:
         raise SpecError(_refused(expression, a, b, "the batch does not cancel"))

@@ -111,11 +111,11 @@ def bind_block(
         )
     _disjoint(target.name, free[: len(positional)], named_)
     statics, places = dict(target.statics), dict(target.places)
+    how = f"from {quote(expression.span.text)}" if positional else ""
     for name, (value, place) in zip(free, positional, strict=False):
-        how = f"from {quote(expression.span.text)}"
         statics[name] = given(_static(value, place), name, how, place)
         places[name] = place
-    legal = accepts(target)
+    legal = accepts(target) if named_ else ()
     for name, (value, place) in named_.items():
         if name not in legal:
             raise _unknown(target.name, name, legal, place)
@@ -177,7 +177,7 @@ def given(value: Static, name: str, how: str, place: Span) -> Static:
     """The same value; a number remembers the parameter that it was given to."""
     if isinstance(value, Number):
         sources = (value.origin,) if value.origin.name else value.origin.operands
-        return replace(value, origin=named(name, value, how, place, *sources))
+        return Number(value.value, named(name, value, how, place, *sources), value.division)
     return value
 
 

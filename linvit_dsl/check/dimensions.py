@@ -36,7 +36,7 @@ def as_dimension(
         raise SpecError(
             diagnose("E0703", span, value=f"{number.value:,}", limit=f"{limits.DIMENSION:,}")
         )
-    return replace(number, value=int(number.value))
+    return number if type(number.value) is int else replace(number, value=int(number.value))
 
 
 def not_whole(number: Number, span: Span, name: str = "") -> Diagnostic:

@@ -21,7 +21,7 @@ from linvit_dsl.check.budget import Budget
 from linvit_dsl.check.builder import GraphBuilder
 from linvit_dsl.check.declarations import not_a_block
 from linvit_dsl.check.defaults import Defaults
-from linvit_dsl.check.expectations import judge
+from linvit_dsl.check.expectations import Costs, judge
 from linvit_dsl.check.expressions import Expressions
 from linvit_dsl.check.findings import Findings
 from linvit_dsl.check.operators import shared_slot
@@ -85,6 +85,7 @@ class Elaborator(Findings):
         self.budget = Budget()
         self.defaults = Defaults()
         self.operators: set[str] = set()
+        self._costs = Costs()
         self._cache: dict[object, list[_Outcome]] = {}
         self._constants: dict[int, dict[str, Static | Unknown]] = {}
 
@@ -344,7 +345,7 @@ class Elaborator(Findings):
         if self.tainted:
             return
         try:
-            expectation, found = judge(scope, said, model, graph)
+            expectation, found = judge(scope, said, model, graph, self._costs)
         except SpecError as error:
             self.reject(error)
         except Poisoned:

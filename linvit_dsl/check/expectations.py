@@ -8,12 +8,14 @@ Errors: E0501 to E0505.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from linvit_dsl.check.parameters import count_macs, count_parameters
 from linvit_dsl.check.provenance import chain
-from linvit_dsl.check.values import Quantity, Result, literal, show_number
+from linvit_dsl.check.values import Quantity, literal, show_number
 from linvit_dsl.check.walk import references
 from linvit_dsl.check.words import QUANTITIES
 from linvit_dsl.errors import Diagnostic, Span, SpecError, diagnose
@@ -88,8 +90,41 @@ class Expectation:
                 return self.difference > -self.tolerance
 
 
+class Costs:
+    """The costs of graphs, each worked out once, and the whole tree only where it is asked for."""
+
+    def __init__(self) -> None:
+        self._trees: dict[tuple[int, int], tuple[Graph, Cost]] = {}
+
+    def tree(self, graph: Graph, batch: int) -> Cost:
+        """All costs of a graph, part by part."""
+        from linvit_dsl.graph.cost import cost
+
+        key = id(graph), batch
+        if key not in self._trees:
+            # Held together with its graph, so that no other one gets the same id.
+            self._trees[key] = graph, cost(graph, batch)
+        return self._trees[key][1]
+
+    def total(self, graph: Graph, batch: int, quantity: str) -> int:
+        """One of `QUANTITIES` for the whole graph."""
+        match quantity:
+            case "params":
+                return count_parameters(graph)
+            case "macs":
+                return count_macs(graph, batch)
+            case "flops":
+                return 2 * count_macs(graph, batch)
+            case _:
+                return getattr(self.tree(graph, batch), quantity)
+
+
 def judge(
-    scope: Expressions, said: ast.Expect | ast.Expectation, model: str, graph: Graph
+    scope: Expressions,
+    said: ast.Expect | ast.Expectation,
+    model: str,
+    graph: Graph,
+    costs: Costs,
 ) -> tuple[Expectation, Diagnostic | None]:
     """Compare what is said with the cost of `graph`.
 
@@ -98,6 +133,7 @@ def judge(
         said: The statement.
         model: What to call the model or block.
         graph: It, finished and free of errors.
+        costs: Knows those of graphs that were asked about before.
 
     Returns:
         The comparison, and E0501 if it must hold and does not.
@@ -106,15 +142,14 @@ def judge(
         SpecError: E0502 no comparison of a cost, E0503 a condition that means nothing, E0504 a
             tolerance that is no number, or negative.
     """
-    from linvit_dsl.graph.cost import cost
-
     condition = said.condition
     if not isinstance(condition, ast.Binary) or condition.operator not in RELATIONS:
         raise SpecError(diagnose("E0502", condition.span, text=_line(condition)))
-    if not any(name.name in QUANTITIES for name in references(condition.left)):
+    used = [name.name for name in references(condition.left) if name.name in QUANTITIES]
+    if not used:
         raise SpecError(diagnose("E0502", condition.span, text=_line(condition)))
     batch = _batch(scope, said)
-    costs = cost(graph, batch)
+    totals = {name: costs.total(graph, batch, name) for name in used}
     claimed = _number(scope, condition.right, batch)
     expectation = Expectation(
         binding=isinstance(said, ast.Expect) or said.keyword == "expect",
@@ -122,7 +157,7 @@ def judge(
         quantity=_line(condition.left),
         relation=condition.operator,
         claimed=claimed,
-        actual=_actual(scope, condition.left, costs),
+        actual=_actual(scope, condition.left, totals, batch),
         tolerance=_tolerance(scope, said.tolerance, claimed, batch),
         batch=batch,
         source=said.source.value if said.source is not None else "",
@@ -130,7 +165,8 @@ def judge(
     )
     if expectation.holds or not expectation.binding:
         return expectation, None
-    return expectation, _broken(scope, said, condition, expectation, costs)
+    parts = _largest(used[0], costs.tree(graph, batch))
+    return expectation, _broken(scope, said, condition, expectation, parts)
 
 
 def _line(expression: ast.Expression) -> str:
@@ -151,14 +187,13 @@ def _batch(scope: Expressions, said: ast.Expect | ast.Expectation) -> int:
     return batch
 
 
-def _actual(scope: Expressions, left: ast.Expression, costs: Cost) -> Fraction | float:
+def _actual(
+    scope: Expressions, left: ast.Expression, totals: Mapping[str, int], batch: int
+) -> Fraction | float:
     before = scope.names
-    quantities: dict[str, Result] = {
-        name: literal(getattr(costs, name), left.span) for name in QUANTITIES
-    }
-    scope.names = {**before, **quantities}
+    scope.names = {**before, **{n: literal(total, left.span) for n, total in totals.items()}}
     try:
-        return _number(scope, left, costs.batch)
+        return _number(scope, left, batch)
     finally:
         scope.names = before
 
@@ -190,14 +225,14 @@ def _broken(
     said: ast.Expect | ast.Expectation,
     condition: ast.Binary,
     expectation: Expectation,
-    costs: Cost,
+    parts: list[str],
 ) -> Diagnostic:
     """E0501, with where the actual cost lies."""
     claimed = scope.number(condition.right)
     notes = [f"stated by {expectation.source}"] if expectation.source else []
     if not isinstance(condition.right, ast.Number):
         notes += chain((claimed.origin,))
-    notes += _largest(condition.left, costs)
+    notes += parts
     relation = "" if expectation.relation == "==" else f"{expectation.relation} "
     within = f" within {_line(said.tolerance)}" if said.tolerance is not None else ""
     return diagnose(
@@ -227,9 +262,8 @@ def written(value: Quantity) -> str:
     return show_number(value)
 
 
-def _largest(left: ast.Expression, costs: Cost) -> list[str]:
-    """The parts with most of the first cost that the condition speaks of, one aligned line each."""
-    quantity = next(name.name for name in references(left) if name.name in QUANTITIES)
+def _largest(quantity: str, costs: Cost) -> list[str]:
+    """The parts with most of one cost, an aligned line each."""
     if quantity == "training_bytes":
         quantity = "activation_bytes"
     whole = getattr(costs, quantity)

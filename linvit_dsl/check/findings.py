@@ -55,6 +55,19 @@ class Findings:
             self._found.setdefault(key, extended)
 
     @contextmanager
+    def without_warnings(self) -> Generator[None, None, None]:
+        """Inside, errors count as always; warnings are forgotten at the end."""
+        before = dict(self._found)
+        try:
+            yield
+        finally:
+            self._found = {
+                key: found
+                for key, found in self._found.items()
+                if key in before or found.severity == "error"
+            }
+
+    @contextmanager
     def trial(self) -> Generator[None, None, None]:
         """Inside, findings are kept apart; at the end they are forgotten."""
         before = self._found, self._causes, self.expectations, self.tainted

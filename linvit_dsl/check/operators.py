@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -237,13 +238,13 @@ def _result_types(
 
 
 def _within_limits(type_: TensorType, span: Span) -> None:
-    for dim in type_.dims:
-        size = at_batch(dim.size, 1)
+    sizes = [at_batch(dim.size, 1) for dim in type_.dims]
+    for size in sizes:
         if size > limits.DIMENSION:
             raise SpecError(
                 diagnose("E0703", span, value=f"{size:,}", limit=f"{limits.DIMENSION:,}")
             )
-    elements = at_batch(type_.elements, 1)
+    elements = prod(sizes)
     if elements > limits.ELEMENTS:
         raise SpecError(
             diagnose("E0704", span, value=f"{elements:,}", limit=f"{limits.ELEMENTS:,}")

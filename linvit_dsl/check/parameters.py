@@ -1,8 +1,9 @@
-"""How many trained numbers a graph owns, for the limit; `graph.cost` tells where they are."""
+"""Totals of a graph, each called block worked out once; `graph.cost` tells where they come from."""
 
 from __future__ import annotations
 
 from linvit_dsl.graph.ir import Apply, Call, Graph, Slot
+from linvit_dsl.graph.size import at_batch
 
 
 def count_parameters(graph: Graph) -> int:
@@ -23,4 +24,22 @@ def _count(graph: Graph, known: dict[int, int]) -> int:
             else:
                 owned[node.slot] = node.weight.elements if node.trained else 0
         known[id(graph)] = sum(owned.values())
+    return known[id(graph)]
+
+
+def count_macs(graph: Graph, batch: int) -> int:
+    """Multiply-adds of one execution of a graph for `batch` images."""
+    return _count_macs(graph, batch, {})
+
+
+def _count_macs(graph: Graph, batch: int, known: dict[int, int]) -> int:
+    if id(graph) not in known:
+        total = 0
+        for node in graph.walk():
+            if isinstance(node, Call):
+                total += _count_macs(node.graph, batch, known)
+            elif isinstance(node, Apply):
+                macs = node.op.macs(node.attributes, node.argument_types, node.result_types)
+                total += at_batch(macs, batch)
+        known[id(graph)] = total
     return known[id(graph)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
+from functools import lru_cache
 
 Monomial = tuple[tuple[str, int], ...]
 """Symbols with their exponents, sorted: B^2*n is (("B", 2), ("n", 1)); () is the constant term."""
@@ -22,7 +23,9 @@ class Poly:
     terms: tuple[tuple[Monomial, Fraction], ...]
 
     def __init__(self, terms: Mapping[Monomial, Fraction | int]) -> None:
-        self.terms = tuple(sorted((m, Fraction(c)) for m, c in terms.items() if c))
+        # Most have one term, whose coefficient is a fraction already: this is made often.
+        made = [(m, c if isinstance(c, Fraction) else Fraction(c)) for m, c in terms.items() if c]
+        self.terms = tuple(sorted(made) if len(made) > 1 else made)
         self._hash = hash(self.terms)
 
     @staticmethod
@@ -39,9 +42,9 @@ class Poly:
         return self._hash
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, int | Fraction):
-            other = Poly.of(other)
-        return isinstance(other, Poly) and self.terms == other.terms
+        if isinstance(other, Poly):
+            return self.terms == other.terms
+        return isinstance(other, int | Fraction) and self.constant == other
 
     @property
     def constant(self) -> Fraction | None:
@@ -182,4 +185,10 @@ def product(sizes: tuple[Size, ...] | list[Size]) -> Size:
 
 def at_batch(size: Size, batch: int) -> int:
     """The number that `size` is when the batch `B` is `batch`."""
-    return size if isinstance(size, int) else int(size.at({"B": batch}))
+    return size if isinstance(size, int) else _at_batch(size, batch)
+
+
+@lru_cache(maxsize=1024)
+def _at_batch(size: Poly, batch: int) -> int:
+    # There are only a few polynomials in a model: the batch, and what windows make of it.
+    return int(size.at({"B": batch}))
