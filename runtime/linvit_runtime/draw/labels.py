@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from linvit_dsl.graph.ir import Apply, Call, Graph, TensorType
+from linvit_dsl.ops.adaptive_pool import AdaptivePool
 from linvit_dsl.ops.attend import Attend
 from linvit_dsl.ops.conv2d import Conv2d
 from linvit_dsl.ops.linear import Linear
 from linvit_dsl.ops.op import Family
+from linvit_dsl.ops.pow import Pow
 from linvit_dsl.ops.reduce import Reduce
 from linvit_dsl.ops.select import Select
 
 TITLES = {
     "attend": "Softmax attention",
+    "batchnorm": "BatchNorm",
     "conv2d": "Conv",
     "einsum": "Weighted sum",
     "elu": "ELU",
@@ -33,7 +37,7 @@ SIGNS = {"add": "+", "sub": "−", "mul": "×", "div": "÷"}
 SYMMETRIC = frozenset({"add", "concat", "mul", "stack"})
 """Operators of which a picture does not tell the operands apart."""
 
-ACTIVATIONS = frozenset({"elu", "exp", "gelu", "relu", "sigmoid", "silu", "tanh"})
+ACTIVATIONS = frozenset({"elu", "exp", "gelu", "hardswish", "relu", "sigmoid", "silu", "tanh"})
 """Named in the box of the operator before them, where they are its only reader."""
 
 QUIET = frozenset(
@@ -93,6 +97,10 @@ def title_of(node: Apply) -> str:
             return f"{'DWConv' if _is_depthwise(node) else 'Conv'} {_pair(kernel)}"
         case Reduce.Attributes(how=how):
             return how.capitalize()
+        case AdaptivePool.Attributes(size=size):
+            return f"Pool to {_pair(size)}"
+        case Pow.Attributes(exponent=exponent):
+            return f"Power {exponent:g}"
         case _:
             return TITLES.get(node.op.name, node.op.name.capitalize())
 
@@ -110,7 +118,7 @@ def details_of(node: Apply) -> tuple[str, ...]:
         case Select.Attributes(axis=1, index=index):
             return (f"token {index}",)
         case Attend.Attributes() if len(sizes) == 4:
-            return (f"{sizes[1]} heads × {sizes[-1]}",)
+            return (f"{sizes[1]} {'head' if sizes[1] == 1 else 'heads'} × {sizes[-1]}",)
         case _:
             return ()
 
@@ -128,10 +136,9 @@ def _pair(pair: tuple[int, int]) -> str:
 
 
 def shapes_text(types: Sequence[TensorType]) -> str:
-    """`B×65×384`; `3 of B×6×65×64` when alike, else separated by commas."""
-    texts = ["×".join(map(str, type_.sizes)) for type_ in types]
-    alike = len(texts) > 1 and len(set(texts)) == 1
-    return f"{len(texts)} of {texts[0]}" if alike else ", ".join(texts)
+    """`B×65×384`, `3 of B×6×65×64`, `B×1×390×64, 2 of B×1×65×64`."""
+    counts = Counter("×".join(map(str, type_.sizes)) for type_ in types)
+    return ", ".join(f"{n} of {text}" if n > 1 else text for text, n in counts.items())
 
 
 def short(number: int) -> str:

@@ -20,6 +20,14 @@ SPECS = [
     ("vit_tiny_cifar10", "TinyViT"),
 ]
 QAVIT = ("qavit", "QAViT")
+BEYOND = [
+    ("efficientvit", "EfficientViT"),
+    ("pvt", "PVT"),
+    ("agent", "AgentViT"),
+    ("xcit", "XCiT"),
+    ("grouped_query", "GroupedQueryViT"),
+]
+"""Pictures with pyramids, batch norm, pooling, powers, and results of several shapes."""
 needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="needs Graphviz's `dot`")
 
 
@@ -33,7 +41,7 @@ def skips(drawn: Picture, kind: str) -> set[tuple[str, str]]:
     return {(title[a.source], title[a.target]) for a in drawn.arrows if a.kind == kind}
 
 
-@pytest.mark.parametrize(("spec", "model"), [*SPECS, QAVIT])
+@pytest.mark.parametrize(("spec", "model"), [*SPECS, QAVIT, *BEYOND])
 def test_goldens(spec: str, model: str, golden: Golden) -> None:
     drawn = picture(graph_of(spec, model))
     golden.check(f"draw/{model}.dot", to_dot(drawn))

@@ -4,7 +4,7 @@
 # passes: fused_attention, evaluation_order, common_subexpressions, rearrangements,
 #   dead_code
 # sources sha256:...
-# body sha256:e591b15e618d17aeadd4d6306a09783f40d0f848482f155d70debbd80564ff14
+# body sha256:c196820431026572958aa7b7add02774adc6e118575baa2e9449d742580d9563
 import torch
 import torch.nn.functional as F
 from linvit_runtime import init, layers, trace
@@ -112,6 +112,24 @@ class CrossCovariance(nn.Module):
         return self.out(merge_heads(y.transpose(2, 3)))
 
 
+class LayerScale(nn.Module):
+    """x [B, 64, 384] -> [B, 64, 384]; 384 parameters.
+
+    A learned factor per channel, small at first: a new layer starts almost as the
+    identity.
+
+    Block `LayerScale` of `std.deit3`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(init.constant(torch.empty(384), 1.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        # return x * gamma
+        return x * self.gamma
+
+
 def to_map(x: Tensor) -> Tensor:
     """x [B, 64, 384] -> [B, 384, 8, 8]."""
     # return x |> rearrange["b (h w) d -> b d h w", h = h, w = w]
@@ -185,32 +203,33 @@ class XcitLayer(nn.Module):
     """x [B, 64, 384] -> [B, 64, 384]; 1,784,840 parameters.
 
     A layer of XCiT: cross-covariance attention, local patches, MLP; each branch
-    starts at `scale` times its strength (LayerScale).
+    starts at `scale` times its strength.
 
     Block `XcitLayer` of `std.xcit`.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.gamma = nn.Parameter(init.constant(torch.empty(3, 384), 1.0))
         self.norm1 = nn.LayerNorm(384, eps=1e-06)
         self.attn = CrossCovariance()
+        self.scale1 = LayerScale()
         self.norm2 = nn.LayerNorm(384, eps=1e-06)
         self.local = LocalPatches()
+        self.scale2 = LayerScale()
         self.norm3 = nn.LayerNorm(384, eps=1e-06)
         self.mlp = Mlp()
+        self.scale3 = LayerScale()
 
     def forward(self, x: Tensor) -> Tensor:
-        # x += ((x |> layernorm@norm1 |> CrossCovariance[heads]@attn) *
-        #     select[0, 0](gamma)) |> droppath[drop_path]
-        x = x + self.attn(self.norm1(x)) * self.gamma[0]
-        # x += ((x |> layernorm@norm2
-        #     |> LocalPatches[grid = grid, prefix = prefix]@local) *
-        #     select[0, 1](gamma)) |> droppath[drop_path]
-        x = x + self.local(self.norm2(x)) * self.gamma[1]
-        # x += ((x |> layernorm@norm3 |> Mlp[ratio, drop]@mlp) * select[0, 2](gamma))
+        # x += x |> layernorm@norm1 |> CrossCovariance[heads]@attn
+        #     |> LayerScale[scale]@scale1 |> droppath[drop_path]
+        x = x + self.scale1(self.attn(self.norm1(x)))
+        # x += x |> layernorm@norm2 |> local@local |> LayerScale[scale]@scale2
         #     |> droppath[drop_path]
-        x = x + self.mlp(self.norm3(x)) * self.gamma[2]
+        x = x + self.scale2(self.local(self.norm2(x)))
+        # x += x |> layernorm@norm3 |> Mlp[ratio, drop]@mlp |> LayerScale[scale]@scale3
+        #     |> droppath[drop_path]
+        x = x + self.scale3(self.mlp(self.norm3(x)))
         return x
 
 
