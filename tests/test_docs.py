@@ -28,7 +28,10 @@ ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 PAGES = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 IDS = [str(page.relative_to(ROOT)) for page in PAGES]
-SPECS = ("baseline", "vit_tiny_cifar10", "linear", "ripplevit", "hydravit", "qavit")
+SPECS = (
+    *("baseline", "vit_tiny_cifar10", "linear", "ripplevit", "hydravit"),
+    *("linformer", "performer", "nystromformer", "hybrid", "qavit"),
+)
 
 # Fragments stand in the body of a block that has these names.
 AROUND_A_FRAGMENT = """\

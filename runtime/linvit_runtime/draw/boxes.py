@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from linvit_dsl.graph.cost import cost
 from linvit_dsl.graph.ir import Apply, Call, Graph, Store
 from linvit_dsl.graph.size import at_batch
+from linvit_dsl.ops.initializers import redraw_period
 from linvit_runtime.draw.labels import (
     SIGNS,
     cost_text,
@@ -88,11 +89,12 @@ class BoxMaker:
 
 
 def _memory(box: Box, node: Store) -> Box:
+    kept = "drawn anew" if redraw_period(node.weight.initializer) else "fixed"
     return replace(
         box,
         kind="memory",
         title=node.slot.name,
-        details=(box.shape, "learned" if node.trained else "fixed"),
+        details=(box.shape, "learned" if node.trained else kept),
         family="memory",
         params=node.weight.elements if node.trained else 0,
     )
