@@ -41,6 +41,16 @@ MODELS = [
     ("pvt", "PVT", {}),
     ("efficientvit", "EfficientViT", {}),
     ("efficientvit", "EfficientViTDigits", {"image": 10, "width": 14}),
+    ("swin", "SwinTiny", {}),
+    ("swin", "SwinCifar", {}),
+    ("deit3", "DeiT3Small", {}),
+    ("deit3", "DeiT3SmallModern", {}),
+    ("rope", "RopeViT", {}),
+    ("rope", "RopeLinearViT", {}),
+    ("dense", "DenseViT", {}),
+    ("dense", "SwinFpn", {}),
+    ("video", "VideoViT", {}),
+    ("video", "JointVideoViT", {}),
 ]
 
 
