@@ -20,6 +20,12 @@ SPECS = [
     ("vit_tiny_cifar10", "TinyViT"),
 ]
 QAVIT = ("qavit", "QAViT")
+ESTIMATES = [
+    ("linformer", "LinformerViT"),
+    ("performer", "PerformerViT"),
+    ("nystromformer", "NystromformerViT"),
+    ("hybrid", "HybridViT"),
+]
 BEYOND = [
     ("efficientvit", "EfficientViT"),
     ("pvt", "PVT"),
@@ -41,14 +47,14 @@ def skips(drawn: Picture, kind: str) -> set[tuple[str, str]]:
     return {(title[a.source], title[a.target]) for a in drawn.arrows if a.kind == kind}
 
 
-@pytest.mark.parametrize(("spec", "model"), [*SPECS, QAVIT, *BEYOND])
+@pytest.mark.parametrize(("spec", "model"), [*SPECS, QAVIT, *ESTIMATES, *BEYOND])
 def test_goldens(spec: str, model: str, golden: Golden) -> None:
     drawn = picture(graph_of(spec, model))
     golden.check(f"draw/{model}.dot", to_dot(drawn))
     golden.check(f"draw/{model}.txt", to_text(drawn))
 
 
-@pytest.mark.parametrize(("spec", "model"), SPECS)
+@pytest.mark.parametrize(("spec", "model"), [*SPECS, *ESTIMATES])
 @pytest.mark.parametrize("detail", [0, 1, 2, 3, None])
 def test_every_level_of_detail(spec: str, model: str, detail: int | None) -> None:
     drawn = picture(graph_of(spec, model), detail=detail)
