@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from linvit_dsl.check import lints
+from linvit_dsl.check.definitions import refuted_definitions
 from linvit_dsl.check.elaborate import Elaborator
 from linvit_dsl.check.expectations import Expectation
 from linvit_dsl.check.models import elaborate_model
@@ -48,6 +49,7 @@ def examine(program: Program) -> Examined:
     elaborator.report(*check_recipes(program, elaborator))
     check_statements(elaborator)
     sweeps = check_sweeps(elaborator)
+    elaborator.report(*refuted_definitions(elaborator))
     found = _in_order(program, elaborator.diagnostics)
     return Examined(found, tuple(elaborator.expectations), sweeps)
 

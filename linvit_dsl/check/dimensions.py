@@ -26,7 +26,8 @@ def as_dimension(
         SpecError: E0301 not whole, E0302 not positive, E0703 too large.
     """
     if not number.whole:
-        raise CausedError(not_whole(number, span, name), roots(number.origin))
+        found = not_whole(number, span, name)
+        raise CausedError(found, roots(number.origin), number.division)
     positive = number.value.positive if isinstance(number.value, Poly) else number.value >= 1
     if not positive:
         raise CausedError(not_positive(number, span, name, expression), roots(number.origin))

@@ -89,6 +89,10 @@ class Elaborator(Findings):
         self._cache: dict[object, list[_Outcome]] = {}
         self._constants: dict[int, dict[str, Static | Unknown]] = {}
 
+    def applied(self, declaration: ast.Block) -> bool:
+        """Whether anything has led to this block."""
+        return any(isinstance(key, tuple) and key[0] == id(declaration) for key in self._cache)
+
     def module_value(self, module: Module, name: str) -> Static | Unknown | None:
         """What the top level of a file calls `name`."""
         if name in module.names:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from linvit_dsl.check.arithmetic import undefined
-from linvit_dsl.check.provenance import chain, quote
+from linvit_dsl.check.provenance import Misfit, chain, quote, roots
 from linvit_dsl.check.shapes import with_origins
 from linvit_dsl.check.values import (
     BlockValue,
@@ -229,7 +229,11 @@ def _result_types(
     try:
         types = target.op.types(attributes, tuple(value.type for value in tensors))
     except OpProblem as problem:
-        raise SpecError(_misfit(problem, tensors, spans, span)) from None
+        dims = [tensors[argument].type.dims[axis] for argument, axis in problem.axes]
+        sizes, known = tuple(dim.size for dim in dims), problem.slots.get("known")
+        sizes += (known,) if isinstance(known, int) else ()
+        found = _misfit(problem, tensors, spans, span)
+        raise Misfit(found, sizes, roots(*(dim.origin for dim in dims))) from None
     numbers = tuple(value for value in target.statics.values() if isinstance(value, Number))
     types = with_origins(types, tensors, numbers, quote(span.text), span)
     for type_ in types:

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from linvit_dsl.errors import Diagnostic, Span, SpecError
 from linvit_dsl.graph.ir import Origin
+from linvit_dsl.graph.size import Size
+
+if TYPE_CHECKING:
+    from linvit_dsl.check.values import Division
 
 LONGEST_CHAIN = 4
 """Lines of origins under one error; more would hide the message."""
@@ -119,11 +124,25 @@ class CausedError(SpecError):
     """An error about a number, with the places where its causes are written.
 
     Another error with no other causes says nothing new: one wrong number is one mistake, however
-    many blocks divide by it.
+    many blocks divide by it. `division` is the one that left a rest, if that is the mistake.
     """
 
-    def __init__(self, diagnostic: Diagnostic, causes: frozenset[Span]) -> None:
+    def __init__(
+        self, diagnostic: Diagnostic, causes: frozenset[Span], division: Division | None = None
+    ) -> None:
         super().__init__(diagnostic)
+        self.causes = causes
+        self.division = division
+
+
+class Misfit(SpecError):
+    """Two sizes that ought to fit, and do not; `causes` are the places where they are written."""
+
+    def __init__(
+        self, diagnostic: Diagnostic, sizes: tuple[Size, ...], causes: frozenset[Span]
+    ) -> None:
+        super().__init__(diagnostic)
+        self.sizes = sizes
         self.causes = causes
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from linvit_dsl.check.provenance import chain, named
+from linvit_dsl.check.provenance import Misfit, chain, named, roots
 from linvit_dsl.check.values import UNKNOWN, Number, Poisoned, Result, literal
 from linvit_dsl.errors import Diagnostic, Label, Span, SpecError, diagnose
 from linvit_dsl.graph.ir import Dim, Origin, TensorType, Value
@@ -109,7 +109,9 @@ class ShapeMatch:
             return
         expected = self.scope.number(axis)
         if dim.size != expected.value:
-            raise SpecError(self._differs(axis, expected, dim, index, what, place))
+            size = expected.value if isinstance(expected.value, int | Poly) else 0
+            found = self._differs(axis, expected, dim, index, what, place)
+            raise Misfit(found, (dim.size, size), roots(dim.origin, expected.origin))
 
     def _differs(
         self, axis: ast.Expression, expected: Number, dim: Dim, index: int, what: str, place: Span

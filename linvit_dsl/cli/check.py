@@ -29,6 +29,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--diff", action="store_true", help="with --fix: print the changes, write nothing"
     )
+    parser.add_argument(
+        "--definitions",
+        action="store_true",
+        help="list the blocks of each file, and whether their bodies fit them for every size",
+    )
     add_overrides(parser, "static parameter")
     add_format(parser)
     parser.set_defaults(handler=run)
@@ -45,6 +50,8 @@ def run(options: argparse.Namespace) -> int:
         raise UsageProblem("--diff shows what --fix would change: give both")
     if options.fix and overrides:
         raise UsageProblem("--fix changes a file for all values of its parameters: leave --set out")
+    if options.definitions:
+        return _definitions(options.specs, options.format)
     found: list[Diagnostic] = []
     for text in options.specs:
         found += fix(text, diff=options.diff) if options.fix else _findings(text, overrides)
@@ -70,3 +77,24 @@ def _findings(text: str, overrides: dict[str, str]) -> tuple[Diagnostic, ...]:
         return elaborate(program, model, overrides).warnings
     except LinvitError as error:
         return error.diagnostics
+
+
+def _definitions(specs: list[str], format_: str) -> int:
+    """Print a verdict for every block of the files; 1 if one of them is refuted."""
+    from linvit_dsl.check.definitions import check_definitions
+    from linvit_dsl.cli.output import show_json
+
+    programs = [open_spec(text)[0] for text in specs]
+    rows = [(p.root.source.name, d) for p in programs for d in check_definitions(p, p.root)]
+    if format_ == "json":
+        show_json(
+            [
+                {"file": file, "block": d.block, "verdict": d.verdict, "reason": d.reason}
+                for file, d in rows
+            ]
+        )
+    else:
+        width = max((len(d.block) for _, d in rows), default=0)
+        for _, definition in rows:
+            print(f"{definition.block:<{width}}  {definition.verdict:<7}  {definition.reason}")
+    return REJECTED if any(d.verdict == "refuted" for _, d in rows) else 0

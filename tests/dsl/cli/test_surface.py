@@ -10,7 +10,7 @@ from linvit_dsl.cli.parser import VERBS
 from tests.conftest import Golden
 
 OPTIONS = {
-    "check": {"SPEC[:MODEL]", "--help", "--set", "--format", "--fix", "--diff"},
+    "check": {"SPEC[:MODEL]", "--help", "--set", "--format", "--fix", "--diff", "--definitions"},
     "explain": {"CODE", "--help", "--format"},
     "cost": {"SPEC[:MODEL]", "--help", "--set", "--batch", "--depth", "--format"},
     "compile": {"SPEC[:MODEL]", "--help", "--set", "-o", "--force", "--stdout"},
