@@ -75,10 +75,10 @@ class _Interpreter:
 
 
 def randomize(module: nn.Module, seed: int = 0) -> None:
-    """Replace every weight: fresh models have zeros in places, which hide mistakes."""
+    """Replace every stored tensor: fresh models have zeros in places, which hide mistakes."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        for name, tensor in module.state_dict().items():
             drawn = torch.randn(tensor.shape, generator=generator) * 0.3
             if tensor.is_floating_point():
                 tensor.copy_(drawn.abs() + 0.5 if name.endswith("running_var") else drawn)

@@ -27,6 +27,11 @@ CASES = [
     ("ripplevit", "RippleViT", {"image": 28, "width": 20, "stages": 2, "schedule": '"isotropic"'}),
     ("qavit", "QAViT", {"d": 32, "patch": 2, "width": 12, "window": 3, "k": 20, "groups": 4}),
     ("qavit", "QAViT", {"d": 32, "patch": 4, "window": 2, "drop_path": 0.2, "depth": 3}),
+    ("linformer", "LinformerViT", {"k": 5, "share": '"kv"'}),
+    ("performer", "PerformerViT", {"features": 20, "registers": 2}),
+    ("nystromformer", "NystromformerViT", {"landmarks": 5, "image": 20}),
+    ("nystromformer", "NystromformerViT", {"landmarks": 9, "landmark": '"grid"', "cls": "false"}),
+    ("hybrid", "HybridViT", {"window": 3, "image": 28, "width": 20}),
 ]
 OPTIONS = [
     Options(level=0),
