@@ -9,21 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from linvit_dsl.graph.ir import BlockName, Graph
+from linvit_dsl.graph.intrinsics import LINEAR_ATTENTION, kernel_feature_map
+from linvit_dsl.graph.ir import Graph
 from linvit_dsl.ops.code import Code, call
 
 Kernels = Literal["auto", "reference"]
 """Whether intrinsic blocks become kernel calls, or the plain torch of their bodies."""
 
-LINEAR_ATTENTION = "std.linear_attention.linear_attention"
-"""The block of the library that the kernel of linear attention computes."""
-
-FEATURE_MAPS = {
-    "relu": "relu",
-    "std.linear_attention.SplitRelu": "split_relu",
-    "std.linear_attention.EluPlusOne": "elu_plus_one",
-}
-"""What the language calls a feature map -> what the kernel calls it."""
 _DEFAULT_EPS = 1e-6
 
 
@@ -36,8 +28,7 @@ def kernel_call(graph: Graph, arguments: tuple[Code, ...], kernels: Kernels) -> 
 
 
 def _linear_attention(graph: Graph, arguments: tuple[Code, ...]) -> Code | None:
-    phi = graph.statics["phi"]
-    name = FEATURE_MAPS.get(phi) if isinstance(phi, BlockName) else None
+    name = kernel_feature_map(graph)
     if name is None:
         return None
     eps = float(graph.statics["eps"])

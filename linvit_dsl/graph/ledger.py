@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from linvit_dsl.errors import Span
+from linvit_dsl.graph.intrinsics import kernel_feature_map
 from linvit_dsl.graph.ir import Apply, Call, Dim, Graph, Slot, Store, TensorType, Value
 from linvit_dsl.graph.size import at_batch
 
@@ -14,18 +15,24 @@ Shape = tuple[int, ...]
 
 
 @dataclass(slots=True, eq=False)
-class Tensor:
-    """Memory that values share.
-
-    Args:
-        size: In bytes.
-        kept: Whether it is already paid for, or no activation at all.
-        heads_last: Whether it lies in memory as [.., n, h, c] though its shape is [.., h, n, c], as
-            torch's fused attention leaves its result: merging the heads then moves nothing.
-    """
+class Memory:
+    """A piece of memory: its size in bytes, and whether it is paid for, or no activation at all."""
 
     size: int
     kept: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tensor:
+    """A value, and the memory that it shares with others.
+
+    Args:
+        memory: Where it lies.
+        heads_last: Whether it lies there as [.., n, h, c] though its shape is [.., h, n, c], as
+            torch's fused attention leaves its result: merging the heads then moves nothing.
+    """
+
+    memory: Memory
     heads_last: bool = False
 
 
@@ -48,11 +55,12 @@ class Part:
 class _Facts:
     """What holds for every execution of an operator's node: worked out once.
 
-    `alias`: the index of the argument that its results are, seen otherwise. `kept_bytes` come on
-    top of the arguments and results that it keeps.
+    `alias`: the index of the argument whose memory its results share; `unchanged`: whether they are
+    that argument. `kept_bytes` come on top of the arguments and results that it keeps.
     """
 
     alias: int | None
+    unchanged: bool
     merges_heads: bool
     params: int
     macs: int
@@ -76,7 +84,7 @@ class Ledger:
 
     def tensor(self, type_: TensorType) -> Tensor:
         """New memory for a value of that type."""
-        return Tensor(_bytes(self.shape(type_), type_.dtype))
+        return Tensor(Memory(_bytes(self.shape(type_), type_.dtype)))
 
     def execute(
         self, graph: Graph, arguments: Sequence[Tensor], path: str, *, keep: bool
@@ -94,7 +102,7 @@ class Ledger:
         return parts, [memory[value] for value in graph.outputs]
 
     def _store(self, node: Store, memory: dict[Value, Tensor], path: str) -> Part:
-        memory[node.result] = Tensor(0, kept=True)
+        memory[node.result] = Tensor(Memory(0, kept=True))
         params = self._once(path, node.slot, node.weight.elements) if node.trained else 0
         name = "param" if node.trained else "buffer"
         shapes = (node.weight.shape,)
@@ -107,12 +115,13 @@ class Ledger:
             facts = self.facts[node] = self._facts(node)
         arguments = [memory[value] for value in node.arguments]
         if facts.alias is not None:
-            results = [arguments[facts.alias]] * len(node.results)
+            seen = arguments[facts.alias]
+            results = [seen if facts.unchanged else Tensor(seen.memory)] * len(node.results)
         elif facts.merges_heads and arguments[0].heads_last:
             results = [arguments[0]]
         else:
             fused = node.op.family == "softmax_attention"
-            results = [Tensor(size, heads_last=fused) for size in facts.result_bytes]
+            results = [Tensor(Memory(size), heads_last=fused) for size in facts.result_bytes]
         memory.update(zip(node.results, results, strict=True))
         activation = 0
         if keep:
@@ -138,11 +147,12 @@ class Ledger:
         graph = node.graph
         arguments = [memory[value] for value in node.arguments]
         activation = 0
-        if keep and graph.intrinsic:
+        kernel = kernel_feature_map(graph) is not None
+        if keep and kernel:
             state = [self.tensor(value.type) for value in self._state(graph)]
             activation = _pay([*arguments, *state])
         inside = joined(path, str(node.slot)) if node.slot else path
-        inner, results = self.execute(graph, arguments, inside, keep=keep and not graph.intrinsic)
+        inner, results = self.execute(graph, arguments, inside, keep=keep and not kernel)
         memory.update(zip(node.results, results, strict=True))
         outputs = tuple(self.shape(value.type) for value in node.results)
         slot = node.slot and node.slot.name
@@ -167,6 +177,7 @@ class Ledger:
         macs = node.op.macs(node.attributes, node.argument_types, node.result_types)
         return _Facts(
             alias=_alias(node),
+            unchanged=node.op.identity(node.attributes, node.argument_types),
             merges_heads=node.op.name == "rearrange" and _merges_heads(arguments[0], results[0]),
             params=node.num_trained,
             macs=at_batch(macs, self.batch),
@@ -222,9 +233,9 @@ class Ledger:
 def _pay(tensors: Sequence[Tensor]) -> int:
     total = 0
     for tensor in tensors:
-        if not tensor.kept:
-            tensor.kept = True
-            total += tensor.size
+        if not tensor.memory.kept:
+            tensor.memory.kept = True
+            total += tensor.memory.size
     return total
 
 

@@ -9,8 +9,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import linvit_dsl
-from linvit_codegen.intrinsics import FEATURE_MAPS
 from linvit_dsl.graph.cost import cost
+from linvit_dsl.graph.intrinsics import kernel_feature_map
 from linvit_dsl.graph.ir import Apply, Call, Graph
 from linvit_dsl.graph.size import at_batch
 
@@ -62,7 +62,7 @@ def weighted_sums(graph: Graph, *, kernel: bool = False) -> int:
     total = 0
     for node in graph.walk():
         if isinstance(node, Call):
-            replaced = node.graph.intrinsic and node.graph.statics["phi"] in FEATURE_MAPS
+            replaced = kernel_feature_map(node.graph) is not None
             total += weighted_sums(node.graph, kernel=kernel or replaced)
         elif isinstance(node, Apply) and not kernel:
             arguments = (node.attributes, node.argument_types, node.result_types)

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from linvit_codegen.intrinsics import FEATURE_MAPS, LINEAR_ATTENTION
 from linvit_codegen.passes.order_table import BREAK_EVEN
 from linvit_codegen.passes.rewrite import everywhere
-from linvit_dsl.graph.ir import BlockName, Graph
+from linvit_dsl.graph.intrinsics import LINEAR_ATTENTION, kernel_feature_map
+from linvit_dsl.graph.ir import Graph
 
 Table = Mapping[tuple[str, int], int]
 """Feature map and head width -> up to how many tokens all pairs first is faster."""
@@ -35,8 +35,7 @@ def with_evaluation_order(top: Graph, table: Table = BREAK_EVEN) -> Graph:
 
 def is_quadratic_faster(graph: Graph, table: Table) -> bool:
     """Whether a kernel call is faster with all pairs of tokens first."""
-    phi = graph.statics["phi"]
-    name = FEATURE_MAPS.get(phi) if isinstance(phi, BlockName) else None
+    name = kernel_feature_map(graph)
     queries, keys, width, value_width = _sizes(graph)
     if name is None or 0 in (queries, keys):
         return False

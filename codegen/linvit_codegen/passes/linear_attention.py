@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from linvit_codegen.intrinsics import FEATURE_MAPS, LINEAR_ATTENTION
 from linvit_codegen.passes.terms import Term, Terms
 from linvit_dsl.errors import Span
+from linvit_dsl.graph.intrinsics import FEATURE_MAPS, LINEAR_ATTENTION
 from linvit_dsl.graph.ir import Apply, BlockName, Graph, Node, Value
 from linvit_dsl.ops.add import Add
 from linvit_dsl.ops.arithmetic import ArithmeticAttributes

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from linvit_dsl.graph.cost import cost
 from linvit_dsl.graph.cost_table import render_cost
-from linvit_dsl.graph.ir import Value
+from linvit_dsl.graph.ir import BlockName, Value
 from linvit_dsl.ops import OPS
 from linvit_dsl.ops.op import Saved
 from tests.conftest import Golden
@@ -120,19 +121,26 @@ def test_a_view_is_the_tensor_that_it_looks_at() -> None:
     assert cost(block.finish(y)).activation_bytes == 4 * (N * D + N * D)
 
 
-def test_nothing_is_kept_inside_an_intrinsic_but_its_arguments_and_its_state() -> None:
-    """S = k * v and out = q * S: a kernel keeps q, k, v and S, and computes the rest again."""
-    block = Block("kernel", (BATCH, N, D), (BATCH, N, D), (BATCH, N, D))
+@pytest.mark.parametrize(
+    ("phi", "inside"),
+    # S alone, as the kernel keeps q, k and v in any case; or what every operator of the body keeps:
+    # k, v and gelu(k), q, gelu(q) and S.
+    [(BlockName("relu"), 4), (BlockName("exp"), 6)],
+)
+def test_a_kernel_keeps_its_arguments_and_its_state(phi: BlockName, inside: int) -> None:
+    """S = gelu(k) * v and out = gelu(q) * S; there is a kernel for some feature maps only."""
+    block = Block("linear_attention", (BATCH, N, D), (BATCH, N, D), (BATCH, N, D))
     q, k, v = block.inputs
     state = block.op("mul", block.op("gelu", k), v)
     out = block.op("mul", block.op("gelu", q), state)
-    kernel = block.finish(out, intrinsic=True)
+    body = block.finish(out, intrinsic=True)
+    kernel = replace(body, module="std.linear_attention", statics={"phi": phi})
     outer = Block("M", (BATCH, N, D))
     q, k, v = (outer.op("linear", outer.inputs[0], out=D, label=label) for label in "qkv")
     (y,) = outer.call(kernel, q, k, v)
     found = cost(outer.finish(y))
-    assert found.at("kernel").activation_bytes == 4 * N * D * 4
-    assert found.activation_bytes == 4 * N * D * 5
+    assert found.at("linear_attention").activation_bytes == 4 * N * D * inside
+    assert found.activation_bytes == 4 * N * D * (inside + 1)
 
 
 @pytest.mark.parametrize("method", ["macs", "saved", "weights"])

@@ -30,6 +30,12 @@ MODELS = [
         {"depth": "2", "drop": "0", "d": "48", "image": "20", "cls": "false"},
     ),
     ("hydravit", "HydraViT", {"depth": "1", "drop": "0", "d": "48", "branches": "1"}),
+    ("efficientvit", "EfficientViTDigits", {}),
+    ("pvt", "PVTDigits", {}),
+    ("feature_maps", "EfficientAttentionViTDigits", {}),
+    ("hydra_cos", "HydraCosineViTDigits", {}),
+    ("grouped_query", "GroupedQueryViTDigits", {}),
+    ("grouped_query", "GroupedQueryLinearViTDigits", {}),
 ]
 
 
