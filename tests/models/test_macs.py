@@ -28,7 +28,7 @@ MODELS = [
     ("qavit", "QAViT_Tiny", {}),
     ("qavit", "QAViT_Small", {"compress": "linear"}),
     ("qavit", "QAViT_Tiny", {"image": 240, "width": 208}),
-    ("ripplevit", "RippleViT", {"query": "full"}),
+    ("ripplevit", "RippleViTFullQuery", {}),
     ("hydravit", "HydraViT", {"fusion": "concat"}),
     ("feature_maps", "FocusedViT", {}),
     ("feature_maps", "EfficientAttentionViT", {}),

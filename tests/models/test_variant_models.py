@@ -86,7 +86,7 @@ COUNTS: list[tuple[str, str, dict[str, Any], int]] = [
     ),
     ("agent", "AgentViT", {}, vit(PLAIN + 2 * H * 49 * 65 + 10 * D)),
     *(
-        ("ripplevit", "RippleViT", {"query": "full", "stages": s}, vit(PLAIN + (27 * s + 26) * D))
+        ("ripplevit", "RippleViTFullQuery", {"stages": s}, vit(PLAIN + (27 * s + 26) * D))
         for s in (1, 3, 5)
     ),
     (
@@ -166,7 +166,7 @@ SMALL: list[tuple[str, str, dict[str, Any]]] = [
     ("grouped_query", "GroupedQueryViT", HEADED),
     ("grouped_query", "GroupedQueryLinearViT", HEADED | {"kv_heads": 2}),
     ("agent", "AgentViT", HEADED | {"agents": [3, 2]}),
-    ("ripplevit", "RippleViT", HEADED | {"query": "full", "stages": 2}),
+    ("ripplevit", "RippleViTFullQuery", HEADED | {"stages": 2}),
     ("hydravit", "HydraViT", HEADED | {"fusion": "concat"}),
     ("xcit", "XCiT", HEADED),
     (
