@@ -16,11 +16,15 @@ from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from linvit_dsl.check import (
+    Expectation,
     Model,
     Program,
     SpecNotFound,
+    Sweep,
+    SweepPoint,
     check_program,
     elaborate,
+    examine,
     find_spec,
     open_program,
 )
@@ -62,6 +66,33 @@ def check_spec(spec: str | Path) -> tuple[Diagnostic, ...]:
     """
     path, _ = find_spec(str(spec))
     return check_program(open_program(path))
+
+
+def expectations(spec: str | Path) -> tuple[Expectation, ...]:
+    """What a spec says about costs, by `expect` and `claim`, beside what is true.
+
+    Statements about models with errors are left out.
+
+    Raises:
+        SpecNotFound: No such file or shipped spec.
+    """
+    path, _ = find_spec(str(spec))
+    return examine(open_program(path)).expectations
+
+
+def sweeps(spec: str | Path) -> tuple[Sweep, ...]:
+    """The sweeps of a spec; every point was elaborated, and its recipe validated.
+
+    Raises:
+        SpecNotFound: No such file or shipped spec.
+        SpecError: The spec has errors.
+    """
+    path, _ = find_spec(str(spec))
+    examined = examine(open_program(path))
+    errors = tuple(found for found in examined.diagnostics if found.severity == "error")
+    if errors:
+        raise SpecError(*errors)
+    return examined.sweeps
 
 
 class Spec:
@@ -216,4 +247,16 @@ def cache_folder() -> Path:
     return Path(base) / "linvit" / "generated"
 
 
-__all__ = ["ModelBuilder", "Spec", "SpecError", "SpecNotFound", "check_spec", "load"]
+__all__ = [
+    "Expectation",
+    "ModelBuilder",
+    "Spec",
+    "SpecError",
+    "SpecNotFound",
+    "Sweep",
+    "SweepPoint",
+    "check_spec",
+    "expectations",
+    "load",
+    "sweeps",
+]

@@ -8,7 +8,7 @@ from linvit_dsl.check import lints
 from linvit_dsl.check.definitions import refuted_definitions
 from linvit_dsl.check.elaborate import Elaborator
 from linvit_dsl.check.expectations import Expectation
-from linvit_dsl.check.models import elaborate_model
+from linvit_dsl.check.models import choose_model, elaborate_model
 from linvit_dsl.check.program import Program
 from linvit_dsl.check.statements import check_statements
 from linvit_dsl.check.sweeps import Sweep, check_sweeps
@@ -33,23 +33,32 @@ class Examined:
     sweeps: tuple[Sweep, ...]
 
 
-def check_program(program: Program) -> tuple[Diagnostic, ...]:
+def check_program(program: Program, model: str | None = None) -> tuple[Diagnostic, ...]:
     """The diagnostics of `examine`."""
-    return examine(program).diagnostics
+    return examine(program, model).diagnostics
 
 
-def examine(program: Program) -> Examined:
-    """Elaborate every model with its defaults, validate the recipes, verify the statements."""
+def examine(program: Program, model: str | None = None) -> Examined:
+    """Elaborate the models with their defaults, validate recipes, verify what the file states.
+
+    With `model` only that one, and what is stated about it.
+
+    Raises:
+        SpecError: E0211, there is no such model.
+    """
+    names = program.models if model is None else (choose_model(program, model),)
     elaborator = Elaborator(program)
     elaborator.report(*program.diagnostics)
     elaborator.constants(program.root)
-    for name in program.models:
+    for name in names:
         elaborate_model(elaborator, name, {})
-    elaborator.report(*lints.of_text(program.root))
-    elaborator.report(*check_recipes(program, elaborator))
-    check_statements(elaborator)
-    sweeps = check_sweeps(elaborator)
-    elaborator.report(*refuted_definitions(elaborator))
+    if model is None:
+        elaborator.report(*lints.of_text(program.root))
+        elaborator.report(*check_recipes(program, elaborator))
+    check_statements(elaborator, model)
+    sweeps = check_sweeps(elaborator, model)
+    if model is None:
+        elaborator.report(*refuted_definitions(elaborator))
     found = _in_order(program, elaborator.diagnostics)
     return Examined(found, tuple(elaborator.expectations), sweeps)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from linvit_dsl.check.parameters import count_macs, count_parameters
 from linvit_dsl.check.provenance import chain
-from linvit_dsl.check.values import Quantity, literal, show_number
+from linvit_dsl.check.values import Poisoned, Quantity, literal, show_number
 from linvit_dsl.check.walk import references
 from linvit_dsl.check.words import QUANTITIES
 from linvit_dsl.errors import Diagnostic, Span, SpecError, diagnose
@@ -57,22 +57,22 @@ class Expectation:
     model: str
     quantity: str
     relation: str
-    claimed: Fraction | float
-    actual: Fraction | float
-    tolerance: Fraction | float
+    claimed: int | float
+    actual: int | float
+    tolerance: int | float
     batch: int
     source: str
     span: Span
 
     @property
-    def difference(self) -> Fraction | float:
+    def difference(self) -> int | float:
         """`actual - claimed`."""
         return self.actual - self.claimed
 
     @property
     def relative(self) -> float | None:
         """The difference as a share of what is claimed; None if that is 0."""
-        return float(self.difference / self.claimed) if self.claimed else None
+        return self.difference / self.claimed if self.claimed else None
 
     @property
     def holds(self) -> bool:
@@ -147,6 +147,9 @@ def judge(
         raise SpecError(diagnose("E0502", condition.span, text=_line(condition)))
     used = [name.name for name in references(condition.left) if name.name in QUANTITIES]
     if not used:
+        places = {(name.span.source.name, name.span.start) for name in references(condition)}
+        if not places.isdisjoint(scope.elaborator.flagged):
+            raise Poisoned
         raise SpecError(diagnose("E0502", condition.span, text=_line(condition)))
     batch = _batch(scope, said)
     totals = {name: costs.total(graph, batch, name) for name in used}
@@ -156,9 +159,9 @@ def judge(
         model=model,
         quantity=_line(condition.left),
         relation=condition.operator,
-        claimed=claimed,
-        actual=_actual(scope, condition.left, totals, batch),
-        tolerance=_tolerance(scope, said.tolerance, claimed, batch),
+        claimed=_plain(claimed),
+        actual=_plain(_actual(scope, condition.left, totals, batch)),
+        tolerance=_plain(_tolerance(scope, said.tolerance, claimed, batch)),
         batch=batch,
         source=said.source.value if said.source is not None else "",
         span=said.span,
@@ -205,6 +208,11 @@ def _number(scope: Expressions, expression: ast.Expression, batch: int) -> Fract
     return value if isinstance(value, float) else Fraction(value)
 
 
+def _plain(value: Fraction | float) -> int | float:
+    """The same for Python: an `int` if it is whole."""
+    return int(value) if value == int(value) else float(value)
+
+
 def _tolerance(
     scope: Expressions, expression: ast.Expression | None, claimed: Fraction | float, batch: int
 ) -> Fraction | float:
@@ -248,11 +256,14 @@ def _broken(
 
 
 def difference(expectation: Expectation) -> str:
-    """`1,377,004 less (6.4 %)`."""
+    """`1,377,004 less (6.4%)`."""
     amount = written(abs(expectation.difference))
     word = "less" if expectation.difference < 0 else "more"
-    share = expectation.relative
-    return f"{amount} {word}" + (f" ({100 * abs(share):.3g}%)" if share else "")
+    if expectation.relative is None:
+        return f"{amount} {word}"
+    percent = 100 * abs(expectation.relative)
+    share = f"{percent:,.0f}%" if percent >= 100 else f"{percent:.3g}%"
+    return f"{amount} {word} ({share})"
 
 
 def written(value: Quantity) -> str:

@@ -21,23 +21,35 @@ from linvit_dsl.graph.size import Poly, at_batch
 from linvit_dsl.syntax import ast
 
 
-def check_statements(elaborator: Elaborator) -> None:
+def check_statements(elaborator: Elaborator, model: str | None = None) -> None:
     """Evaluate every `expect`, `claim` and `check` of the root file, in the order of the text.
 
-    Of models that only these lines speak of (`RippleViT[stages = 5]`), only errors are kept: the
-    file offers no such model, so advice about it helps nobody.
+    With `model` only those about it. Of models that only these lines speak of, such as
+    `RippleViT[stages = 5]`, only errors are kept: the file offers no such model, so advice about it
+    helps nobody.
     """
     scope = Expressions(elaborator, elaborator.program.root)
     for item in elaborator.program.root.file.items:
+        if not isinstance(item, ast.Expectation | ast.Check):
+            continue
+        if model is not None and _subject(item.model) != model:
+            continue
         with elaborator.without_warnings():
             _statement(scope, item)
 
 
-def _statement(scope: Expressions, item: ast.Item) -> None:
+def _subject(model: ast.Expression) -> str:
+    """The name of what `RippleViT[stages = 2]` is a variant of."""
+    while isinstance(model, ast.Statics):
+        model = model.target
+    return model.name if isinstance(model, ast.Name) else ""
+
+
+def _statement(scope: Expressions, item: ast.Expectation | ast.Check) -> None:
     try:
         if isinstance(item, ast.Expectation):
             _expectation(scope, item)
-        elif isinstance(item, ast.Check):
+        else:
             _Check(scope, item).run()
     except SpecError as error:
         scope.elaborator.reject(error)
@@ -73,12 +85,13 @@ class _Check:
     """
 
     def __init__(self, scope: Expressions, item: ast.Check) -> None:
-        self.scope = scope
+        self.scope = Expressions(scope.elaborator, scope.module)
         self.item = item
         self.name = " ".join(item.model.span.text.split())
         self.model = _model(scope, item)
         self.batch: Number | None = None
         self.symbol = Number(Poly.symbol("B"), named("B", "B", "the batch", item.span))
+        self.scope.names["B"] = self.symbol
 
     def run(self) -> None:
         """Compare the results of the block with what is stated.
@@ -166,9 +179,10 @@ class _Check:
     def axis(self, axis: ast.Expression | ast.RestAxes) -> Number:
         """The size of a stated axis; `B` is any batch."""
         if isinstance(axis, ast.RestAxes):
+            name = axis.name.span
+            if (name.source.name, name.start) in self.scope.elaborator.flagged:
+                raise Poisoned
             raise SpecError(diagnose("E0319", axis.span, name=axis.span.text))
-        if isinstance(axis, ast.Name) and axis.name == "B":
-            return self.symbol
         return self.scope.dimension(axis)
 
     def tensors(self, shape: ast.Shape) -> Iterator[ast.TensorShape]:

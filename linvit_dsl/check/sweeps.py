@@ -58,12 +58,16 @@ class Sweep:
     points: tuple[SweepPoint, ...]
 
 
-def check_sweeps(elaborator: Elaborator) -> tuple[Sweep, ...]:
-    """Verify every sweep of the root file; those with errors are left out of the result."""
+def check_sweeps(elaborator: Elaborator, model: str | None = None) -> tuple[Sweep, ...]:
+    """Verify every sweep of the root file, or those of one model.
+
+    Returns:
+        Those without errors.
+    """
     found: list[Sweep] = []
     seen: dict[tuple[str, str], ast.Identifier] = {}
     for item in elaborator.program.root.file.items:
-        if not isinstance(item, ast.Sweep):
+        if not isinstance(item, ast.Sweep) or model not in (None, item.model.name):
             continue
         first = seen.setdefault((item.model.name, item.name.name), item.name)
         try:

@@ -41,7 +41,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print all findings; 1 if one of them is an error."""
-    from linvit_dsl.cli.fix import fix
     from linvit_dsl.cli.output import show, show_json
     from linvit_dsl.errors.render import summary, to_json
 
@@ -54,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
         return _definitions(options.specs, options.format)
     found: list[Diagnostic] = []
     for text in options.specs:
-        found += fix(text, diff=options.diff) if options.fix else _findings(text, overrides)
+        found += _fixed(text, diff=options.diff) if options.fix else _findings(text, overrides)
     if options.diff:
         pass  # The changes are all that is printed.
     elif options.format == "json":
@@ -66,14 +65,20 @@ def run(options: argparse.Namespace) -> int:
     return REJECTED if any(diagnostic.severity == "error" for diagnostic in found) else 0
 
 
+def _fixed(text: str, *, diff: bool) -> tuple[Diagnostic, ...]:
+    from linvit_dsl.cli.fix import fix
+
+    return fix(text, diff=diff)
+
+
 def _findings(text: str, overrides: dict[str, str]) -> tuple[Diagnostic, ...]:
     from linvit_dsl.check import check_program, elaborate
     from linvit_dsl.errors import LinvitError
 
     try:
         program, model = open_spec(text)
-        if model is None and not overrides:
-            return check_program(program)
+        if not overrides:
+            return check_program(program, model)
         return elaborate(program, model, overrides).warnings
     except LinvitError as error:
         return error.diagnostics

@@ -1,0 +1,266 @@
+"""Sweeps: their points, what is wrong with them, and that each is what `--set` would give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from linvit_dsl import api
+from linvit_dsl.check import Sweep, elaborate, examine, find_spec, open_program, recipe_for
+from linvit_dsl.check.elaborate import Elaborator
+from linvit_dsl.check.models import elaborate_model
+from linvit_dsl.check.recipe import field_names
+from linvit_dsl.check.sweeps import check_sweeps
+from linvit_dsl.errors import Diagnostic, SpecError
+from linvit_dsl.graph import limits
+from linvit_dsl.graph.cost import cost
+
+MODEL = """\
+const sizes = [2, 4]
+block Plus(x: [*s]) -> [*s] { return x + 1 }
+block Times[k: real](x: [*s]) -> [*s] { return k * x }
+model M[
+  heads: dim = 4, d: dim = 8, scale: real = 1, word: text = "a", act: block = relu,
+](x: [B, 4, 8]) -> [B, 4, d] {
+  dim c = d / heads
+  require word in ["a", "b"], "word is a or b, not {word}"
+  return x |> linear[c]@down |> act |> Times[scale] |> linear[d]@up
+}
+recipe quick {
+  data { name = "digits"; batch = 64 }
+  optimizer { lr = 1e-3 }
+  schedule { epochs = 20ep; warmup = 2ep }
+}
+train M with quick
+"""
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def swept(lines: str, model: str = MODEL) -> tuple[tuple[Diagnostic, ...], Sweep | None]:
+    """The findings about one sweep, and it if there are none."""
+    Path("m.vit").write_text(f"{model}sweep s of M {{\n{lines}\n}}\n", encoding="utf-8")
+    result = examine(open_program("m.vit"))
+    return result.diagnostics, result.sweeps[0] if result.sweeps else None
+
+
+def points(lines: str) -> list[dict[str, str]]:
+    """The values at every point."""
+    found, sweep = swept(lines)
+    assert found == ()
+    assert sweep is not None
+    return [dict(point.values) for point in sweep.points]
+
+
+def codes(lines: str) -> list[str]:
+    found, sweep = swept(lines)
+    assert sweep is None
+    return [d.code for d in found]
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("heads in [1, 2]", [{"heads": "1"}, {"heads": "2"}]),
+        ("heads in 1..2", [{"heads": "1"}, {"heads": "2"}]),
+        ("heads in sizes", [{"heads": "2"}, {"heads": "4"}]),
+        ("heads in [2 * i for i in 1..2]", [{"heads": "2"}, {"heads": "4"}]),
+        ("scale in [0.5, 1 / 3]", [{"scale": "0.5"}, {"scale": "1 / 3"}]),
+        ("scale in [i / 3 for i in [1, 3]]", [{"scale": "1/3"}, {"scale": "1"}]),
+        ('word in ["a", "b"]', [{"word": '"a"'}, {"word": '"b"'}]),
+        ("act in [gelu, Plus]", [{"act": "gelu"}, {"act": "Plus"}]),
+        (
+            "(heads, d) in [(1, 4), (2, 8)]",
+            [{"heads": "1", "d": "4"}, {"heads": "2", "d": "8"}],
+        ),
+        ("(heads, d) in [(i, 2 * i) for i in [1]]", [{"heads": "1", "d": "2"}]),
+        (
+            "heads in [1, 2]; seed in [0, 1]",
+            [{"heads": h, "seed": s} for h in "12" for s in "01"],
+        ),
+        ("heads in 1..8; where 8 % heads == 0", [{"heads": h} for h in "1248"]),
+        (
+            "heads in [1, 2]; d in [1, 2]; where d % heads == 0; where heads > 1",
+            [{"heads": "2", "d": "2"}],
+        ),
+        ("schedule.decay in [cosine, none]", [{"schedule.decay": w} for w in ("cosine", "none")]),
+        ("schedule.epochs in [20ep, 30ep]", [{"schedule.epochs": f"{n}ep"} for n in (20, 30)]),
+        ("(d, optimizer.lr) in [(4, 1e-4)]", [{"d": "4", "optimizer.lr": "1e-4"}]),
+        ("heads in [1]; d = 4; schedule { epochs = 5 }", [{"heads": "1"}]),
+    ],
+)
+def test_points(lines: str, expected: list[dict[str, str]]) -> None:
+    assert points(lines) == expected
+
+
+def test_what_a_runner_needs_of_a_point() -> None:
+    _, sweep = swept('(heads, word) in [(1, "a b")]; optimizer.lr in [1e-4]; d = 4; seed = 7')
+    assert sweep is None  # The word is refused.
+    _, sweep = swept('(heads, word) in [(1, "b")]; optimizer.lr in [1e-4]; d = 4; seed = 7')
+    assert sweep is not None
+    assert (sweep.name, sweep.model, sweep.axes) == ("s", "M", ("heads", "word", "optimizer.lr"))
+    (point,) = sweep.points
+    assert point.name == "heads=1,word=_b_,optimizer.lr=1e-4"
+    assert point.overrides == {"heads": "1", "word": '"b"', "d": "4"}
+    assert point.recipe_overrides == {"optimizer.lr": "1e-4", "seed": "7"}
+    program = open_program("m.vit")
+    recipe = recipe_for(program, "M", point.recipe_overrides)
+    assert (recipe.optimizer.lr, recipe.seed, recipe.data.batch) == (1e-4, 7, 64)
+    graph = elaborate(program, "M", point.overrides).graph
+    assert str(graph.outputs[0].type) == "[B, 4, 4]"
+
+
+def test_names_of_points_stay_apart() -> None:
+    _, sweep = swept("scale in [1 / 3, 1_3]")
+    assert sweep is not None
+    assert len({point.name for point in sweep.points}) == 2
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("heads in [1, 3]", ["E0520"]),
+        ("heads in [3, 5, 6, 7]", ["E0520"] * 3),
+        ("heads in [0]", ["E0520"]),
+        ('heads in ["a"]', ["E0520"]),
+        ('word in ["c"]', ["E0520"]),
+        ("haeds in [1]", ["E0521"]),
+        ("lr in [1e-4]", ["E0521"]),
+        ("c in [1]", ["E0521"]),
+        ("heads in [1, 2]; where heads > 2", ["E0523"]),
+        ("heads in []", ["E0523"]),
+        ("d in 1..40; heads in 1..40", ["E0525"]),
+        ("heads in [1]; heads in [2]", ["E0526"]),
+        ("heads in [1]; heads = 2", ["E0526"]),
+        ("(heads, heads) in [(1, 2)]", ["E0526"]),
+        ("seed in [-1]", ["E0527"]),
+        ("optimizer.lr in [1e-4, 2]", ["E0527"]),
+        ("schedule.warmup in [30ep]", ["E0527"]),
+        ("heads in [3]; optimizer.lr in [2]", ["E0520", "E0527"]),
+        ("(heads, d) in [(1, 2, 3)]", ["E0307"]),
+        ("(heads, d) in [1, 2]", ["E0307"]),
+        ("heads in 3", ["E0310"]),
+        ("heads in [1]; where 3", ["E0310"]),
+        ("heads in [1]; where hedas > 1", ["E0209"]),
+        ("heads in [one]", ["E0209"]),
+    ],
+)
+def test_what_is_wrong(lines: str, expected: list[str]) -> None:
+    assert codes(lines) == expected
+
+
+def test_a_field_of_a_recipe_needs_one() -> None:
+    untrained = MODEL.replace("train M with quick", "")
+    found, _ = swept("seed in [0]", untrained)
+    assert [d.code for d in found] == ["E0524"]
+    assert swept("heads in [1]", untrained)[0] == ()
+
+
+def test_a_sweep_of_something_else_or_twice() -> None:
+    Path("m.vit").write_text(
+        f"{MODEL}sweep s of N {{ k in [1] }}\nsweep s of Plus {{ k in [1] }}\n"
+    )
+    assert [d.code for d in examine(open_program("m.vit")).diagnostics] == ["E0522", "E0522"]
+    Path("m.vit").write_text(MODEL + "sweep s of M { heads in [1] }\n" * 2)
+    assert [d.code for d in examine(open_program("m.vit")).diagnostics] == ["E0526"]
+
+
+def test_the_error_of_a_point_names_it_and_its_cause() -> None:
+    (found,), _ = swept("heads in [2, 3]; scale in [0.5]")
+    assert found.message == (
+        "sweep `s` fails at heads = 3, scale = 0.5: `d` = 8 cannot be split into 3 heads (E0301)"
+    )
+    assert found.primary.span.text == "3"
+    assert found.secondary[0].span.text == "d / heads"
+    assert "heads = 3   from sweep `s`" in found.notes[1]
+
+
+def test_many_failures_are_counted() -> None:
+    found, _ = swept("heads in [3, 5, 6, 7]; scale in [1]")
+    assert found[-1].notes[-1] == "1 more of the 4 points fail"
+
+
+def test_points_that_share_a_broken_block_all_fail() -> None:
+    """The second meets the block in the elaborator's memory, where its error was reported."""
+    found, _ = swept("scale in [1, 2]; heads = 3")
+    assert [d.code for d in found] == ["E0520", "E0520"]
+
+
+def test_a_point_that_fails_because_the_model_does_is_not_told_again() -> None:
+    broken = MODEL.replace("heads: dim = 4", "heads: dim = 3")
+    found, sweep = swept("scale in [1, 2]", broken)
+    assert ([d.code for d in found], sweep) == (["E0301"], None)
+
+
+def test_warnings_of_points_are_their_own_affair() -> None:
+    warned = MODEL.replace("  dim c", '  prefer d < 100, "wide"\n  dim c')
+    assert swept("d in [8, 200]", warned)[0] == ()
+
+
+def test_the_fields_of_a_recipe() -> None:
+    names = field_names()
+    assert {"seed", "optimizer.lr", "schedule.warmup", "data.batch", "mixup"} <= set(names)
+    assert not {"optimizer", "schedule.warmup.value", "data"} & set(names)
+
+
+SPECS = ("baseline", "ripplevit", "hydravit")
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_each_point_is_what_set_gives(spec: str) -> None:
+    """The sweep elaborates all points with one memory; `elaborate` each with a fresh one."""
+    program = open_program(find_spec(spec)[0])
+    together = Elaborator(program)
+    for sweep in api.sweeps(spec):
+        for point in sweep.points:
+            shared = elaborate_model(together, sweep.model, point.overrides)
+            alone = elaborate(program, sweep.model, point.overrides).graph
+            assert shared is not None
+            one, other = cost(shared), cost(alone)
+            assert (one.params, one.macs) == (other.params, other.macs)
+            assert one.activation_bytes == other.activation_bytes
+            assert [v.type for v in shared.outputs] == [v.type for v in alone.outputs]
+            recipe_for(program, sweep.model, point.recipe_overrides)
+
+
+def test_the_ablations_of_the_sources() -> None:
+    found = {
+        (sweep.model, sweep.name): [tuple(point.values.values()) for point in sweep.points]
+        for spec in SPECS
+        for sweep in api.sweeps(spec)
+    }
+    depths = [("6",), ("9",), ("12",), ("15",)]
+    widths = [("192", "3"), ("256", "4"), ("384", "6"), ("512", "8")]
+    rates = [("1e-4",), ("3e-4",), ("5e-4",), ("1e-3",)]
+    drops = [("0",), ("0.1",), ("0.2",), ("0.3",)]
+    expected = {
+        ("RippleViT", "stages"): [(str(n),) for n in range(1, 6)],
+        ("HydraViT", "branches"): [("2",), ("4",), ("6",), ("8",)],
+    }
+    for model in ("BaselineViT", "RippleViT"):
+        expected |= {(model, "depth"): depths, (model, "width"): widths}
+    for model in ("BaselineViT", "RippleViT", "HydraViT"):
+        expected |= {(model, "rate"): rates, (model, "dropout"): drops}
+    assert found == expected
+
+
+def test_a_sweep_costs_less_than_its_points() -> None:
+    """In steps: what does not vary is not executed again."""
+    program = open_program(find_spec("ripplevit")[0])
+    alone = Elaborator(program)
+    elaborate_model(alone, "RippleViT", {})
+    once = limits.STEPS - alone.budget.left
+    check_sweeps(alone, "RippleViT")
+    swept_ = limits.STEPS - alone.budget.left - once
+    (sweeps,) = [api.sweeps("ripplevit")]
+    assert swept_ < 0.5 * once * sum(len(sweep.points) for sweep in sweeps)
+
+
+def test_sweeps_of_a_spec_with_errors() -> None:
+    Path("m.vit").write_text(f"{MODEL}sweep s of M {{ heads in [3] }}\n")
+    with pytest.raises(SpecError, match="E0520"):
+        api.sweeps("m.vit")
