@@ -3,6 +3,7 @@
 from linvit_codegen.generate import Generated, Options, generate
 from linvit_codegen.header import is_untouched
 from linvit_codegen.output import OverwriteRefused, map_path, write
+from linvit_codegen.staleness import staleness
 from linvit_codegen.verify import NotGenerated, expect_generated
 
 __all__ = [
@@ -14,5 +15,6 @@ __all__ = [
     "generate",
     "is_untouched",
     "map_path",
+    "staleness",
     "write",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,8 +10,10 @@ from typing import Any
 
 from linvit_codegen.attributes import write_attributes
 from linvit_codegen.constructors import Constructor
+from linvit_codegen.embedded import Embedding, all_pieces
 from linvit_codegen.forward import Forward, Scope
 from linvit_codegen.header import Facts, with_header
+from linvit_codegen.imports import module_head
 from linvit_codegen.intrinsics import Kernels
 from linvit_codegen.joint import slots_of
 from linvit_codegen.names import (
@@ -46,20 +47,29 @@ class Options:
         kernels: `auto` calls a kernel wherever one computes an intrinsic block, `reference` emits
             the bodies of intrinsic blocks in plain torch.
         level: Which passes change the graph before; see `linvit_codegen.passes`.
+        standalone: Whether the module needs torch only: it carries along what it uses of the
+            runtime, calls no kernels, and its errors name no lines of the spec.
         validated: Whether the graph is checked after every pass.
     """
 
     kernels: Kernels = "auto"
     level: Level = 1
+    standalone: bool = False
     validated: bool = False
 
     @property
     def passes(self) -> tuple[str, ...]:
         """The names of the passes that run, in order."""
-        return passes_of(self.level, self.kernels)
+        return passes_of(self.level, self.lowering)
+
+    @property
+    def lowering(self) -> Kernels:
+        """What really becomes of intrinsic blocks."""
+        return "reference" if self.standalone else self.kernels
 
     def __str__(self) -> str:
-        return f"-O{self.level}, kernels={self.kernels}"
+        form = ", standalone" if self.standalone else ""
+        return f"-O{self.level}, kernels={self.lowering}{form}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +81,13 @@ class Generated:
         text: The Python module.
         map: Line of the module -> statement of the `.vit` text, and Python names -> names of the
             language; see `source_map`. Can be stored as JSON.
+        standalone: Whether the module needs no map beside it.
     """
 
     name: str
     text: str
     map: dict[str, Any]
+    standalone: bool = False
 
     @property
     def map_text(self) -> str:
@@ -107,7 +119,8 @@ def generate(
     verify(text, emitter.top_name, emitter.defined)
     offset = text.count("\n") - body.count("\n")
     names = {"variables": emitter.variables.changed, "slots": emitter.slots.changed}
-    return Generated(emitter.top_name, text, source_map(text, writer.places, offset, names))
+    map_ = source_map(text, writer.places, offset, names)
+    return Generated(emitter.top_name, text, map_, options.standalone)
 
 
 class _Emitter:
@@ -115,14 +128,16 @@ class _Emitter:
 
     def __init__(self, top: Graph, options: Options) -> None:
         self._top = top
-        self._units = Units(top, options.kernels)
+        self._units = Units(top, options.lowering)
+        self._embedding = Embedding() if options.standalone else None
+        self._carried = all_pieces() if options.standalone else ()
         self._constructors: dict[Unit, Constructor] = {}
         for unit in self._units:
             self._constructors[unit] = Constructor(unit, self._units, self._constructors)
         self._functions: dict[Unit, str] = {}
         self._classes: dict[Unit, str] = {}
         self._name_units()
-        self.variables = Names(self._words(), VARIABLE_RESERVED, self.defined)
+        self.variables = Names(self._words(), VARIABLE_RESERVED, (*self.defined, *self._carried))
         self.slots = Names(self._slot_words(), MODULE_ATTRIBUTES)
 
     @property
@@ -137,7 +152,7 @@ class _Emitter:
 
     def _name_units(self) -> None:
         top = self._units[self._top]
-        taken = {*IMPORTED, *BUILTINS, legalise(self._top.name)}
+        taken = {*IMPORTED, *BUILTINS, *self._carried, legalise(self._top.name)}
         for unit in self._units:
             name = unit.graph.name
             if unit is top:
@@ -169,7 +184,7 @@ class _Emitter:
 
     def module(self) -> tuple[str, Writer]:
         """The text below the header, and the writer that knows its places."""
-        parts = Writer()
+        parts = Writer(self._embedding)
         for unit in self._units:
             parts.text(0, "", "")
             if unit in self._functions:
@@ -177,10 +192,9 @@ class _Emitter:
             else:
                 self._class(parts, unit)
         name = self.top_name
-        parts.text(0, "", "", f"trace.locate_errors({name}, __file__)")
-        code = "\n".join(parts.lines)
-        head = _imports(code)
-        head += ["", f'__all__ = ["{name}"]']
+        if self._embedding is None:
+            parts.text(0, "", "", f"trace.locate_errors({name}, __file__)")
+        head = module_head(name, "\n".join(parts.lines), self._embedding)
         writer = Writer()
         writer.text(0, *head, *parts.lines)
         shift = len(head)
@@ -196,7 +210,7 @@ class _Emitter:
 
     def _mark(self, writer: Writer, unit: Unit, indent: int) -> None:
         if unit.graph.float32:
-            writer.text(indent, "@layers.float32")
+            writer.decorator(indent, "layers.float32")
 
     def _class(self, writer: Writer, unit: Unit) -> None:
         name = self._classes[unit]
@@ -269,14 +283,3 @@ def _shape(types: Sequence[TensorType]) -> str:
         return "[...]"
     columns = zip(*(type_.sizes for type_ in types), strict=True)
     return "[" + ", ".join(str(c[0]) if len(set(c)) == 1 else "*" for c in columns) + "]"
-
-
-def _imports(code: str) -> list[str]:
-    """The import lines that the code needs, sorted as ruff sorts them."""
-    used = {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}
-    lines = ["import torch"] if "torch" in used else []
-    lines += ["import torch.nn.functional as F"] if "F" in used else []
-    runtime = [name for name in ("init", "kernels", "layers", "trace") if name in used]
-    lines.append(f"from linvit_runtime import {', '.join(runtime)}")
-    lines.append("from torch import Tensor, nn")
-    return lines

@@ -24,6 +24,8 @@ def map_path(path: Path) -> Path:
 def write(generated: Generated, path: Path, force: bool = False) -> None:
     """Write `path` and its source map beside it; each appears complete or not at all.
 
+    A standalone module has no map.
+
     Args:
         generated: What to write.
         path: A file ending in `.py`; its folder must exist.
@@ -40,9 +42,11 @@ def write(generated: Generated, path: Path, force: bool = False) -> None:
         raise ValueError(f"{path} does not end in .py")
     if not force:
         _expect_own(path, is_untouched, "an unedited file")
-        _expect_own(map_path(path), is_source_map, "a source map")
+        if not generated.standalone:
+            _expect_own(map_path(path), is_source_map, "a source map")
     # The map first: a module without its map says less in an error, a map without module nothing.
-    _replace(map_path(path), generated.map_text)
+    if not generated.standalone:
+        _replace(map_path(path), generated.map_text)
     _replace(path, generated.text)
 
 

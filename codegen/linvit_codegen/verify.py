@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 
+from linvit_codegen.embedded import Import, all_pieces
 from linvit_codegen.names import BUILTINS, IMPORTED
 from linvit_dsl.errors import InternalError
 
@@ -25,6 +26,8 @@ _IMPORTS = {
     "import torch.nn.functional as F",
     "from torch import Tensor, nn",
 }
+_FUTURE = "from __future__ import annotations"
+"""How standalone modules begin, and no others do."""
 _FUNCTIONS = {"range", "super", "zip"}
 _ANNOTATIONS = {"Tensor", "bool", "float", "int", "tuple"}
 # What is not listed is refused: `torch.load` runs code, and so does `torch.os.system`.
@@ -124,21 +127,32 @@ def _text(node: ast.AST) -> str:
         return "something nested too deeply"
 
 
+def _takes(node: ast.Import | ast.ImportFrom, allowed: set[Import]) -> bool:
+    """Whether a statement imports only what it may, under no other names."""
+    if any(alias.asname for alias in node.names):
+        return False
+    if isinstance(node, ast.Import):
+        return all((alias.name, "") in allowed for alias in node.names)
+    return not node.level and all((node.module, alias.name) in allowed for alias in node.names)
+
+
 def _is_plain(function: ast.FunctionDef) -> bool:
     """Whether nothing decorates it, but at most that it computes in float32."""
-    return [_text(decorator) for decorator in function.decorator_list] in ([], ["layers.float32"])
+    decorators = [_text(decorator) for decorator in function.decorator_list]
+    return decorators in ([], ["layers.float32"], ["float32"])
 
 
 class _Gate:
     def __init__(self, top: str, defined: tuple[str, ...]) -> None:
         self._defined = set(defined)
         self._callable = self._defined | _FUNCTIONS
-        self._known = IMPORTED | _FUNCTIONS | _ANNOTATIONS | self._defined
+        self._known = {*IMPORTED, *_FUNCTIONS, *_ANNOTATIONS, *self._defined}
         self._last = f"trace.locate_errors({top}, __file__)"
         self._all = f"__all__ = ['{top}']"
 
     def check(self, tree: ast.Module) -> None:
         """Check every statement and expression."""
+        tree = self._without_pieces(tree)
         for statement in tree.body:
             self._top_level(statement)
         classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
@@ -161,6 +175,26 @@ class _Gate:
                     self._scope(method)
             elif isinstance(node, ast.FunctionDef):
                 self._scope(node)
+
+    def _without_pieces(self, tree: ast.Module) -> ast.Module:
+        """What is left of a standalone module without what it carries along of the runtime.
+
+        A piece is known by all of its text, so that nothing else can pass for it.
+        """
+        if [_text(node) for node in tree.body[:1]] != [_FUTURE]:
+            return tree
+        pieces = {ast.dump(ast.parse(p.text).body[0]): name for name, p in all_pieces().items()}
+        imports = {place for piece in all_pieces().values() for place in piece.imports}
+        imports |= {("torch", "Tensor"), ("torch", "nn")}
+        kept: list[ast.stmt] = []
+        for node in tree.body[1:]:
+            name = pieces.get(ast.dump(node))
+            if name is not None:
+                self._known.add(name)
+                self._callable.add(name)
+            elif not isinstance(node, ast.Import | ast.ImportFrom) or not _takes(node, imports):
+                kept.append(node)
+        return ast.Module(kept, [])
 
     def _top_level(self, node: ast.stmt) -> None:
         if isinstance(node, ast.Import | ast.ImportFrom):

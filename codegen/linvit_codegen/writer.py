@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from linvit_codegen.embedded import Embedding
 from linvit_codegen.layout import WIDTH, signature, statement
 from linvit_dsl.errors import Span
 
@@ -26,9 +27,14 @@ class Place:
 
 
 class Writer:
-    """Lines of Python, each with its `Place` if it has one."""
+    """Lines of Python, each with its `Place` if it has one.
 
-    def __init__(self) -> None:
+    Args:
+        embedding: Of a standalone module: expressions use what it carries along.
+    """
+
+    def __init__(self, embedding: Embedding | None = None) -> None:
+        self._embedding = embedding
         self.lines: list[str] = []
         self.places: dict[int, Place] = {}
 
@@ -46,6 +52,8 @@ class Writer:
     ) -> None:
         """Add `prefix expression suffix`, broken where it is too long."""
         first = len(self.lines)
+        if self._embedding is not None:
+            expression = self._embedding.local(expression)
         self.lines += statement(prefix, expression, indent, suffix)
         if place is not None:
             self.places.update(dict.fromkeys(range(first, len(self.lines)), place))
@@ -53,6 +61,10 @@ class Writer:
     def signature(self, indent: int, head: str, parameters: list[str], result: str) -> None:
         """Add `def head(parameters) -> result:`."""
         self.lines += signature(head, parameters, result, indent)
+
+    def decorator(self, indent: int, expression: str) -> None:
+        """Add `@expression`."""
+        self.statement(indent, "@", expression)
 
     def comment(self, indent: int, text: str) -> None:
         """Add a comment, wrapped."""

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from linvit_codegen import generate
+from linvit_codegen import Options, generate
+from linvit_dsl.check import shipped_specs
 from tests.codegen.samples import SAMPLES
+from tests.codegen.test_specs import model
 from tests.conftest import GOLDEN_ROOT
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
@@ -27,6 +29,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("generated")
     for name, build in SAMPLES.items():
         (folder / f"{name}.py").write_text(generate(build()).text, encoding="utf-8")
+    for spec in shipped_specs():
+        text = generate(model(spec).graph, options=Options(level=2)).text
+        (folder / f"{spec}_2.py").write_text(text, encoding="utf-8")
     for golden in GOLDEN_ROOT.glob("codegen/specs/*.py"):
         (folder / golden.name).write_bytes(golden.read_bytes())
     return folder
