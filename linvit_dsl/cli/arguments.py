@@ -27,7 +27,7 @@ def add_spec(parser: argparse.ArgumentParser, *, overrides: str = "static parame
 
 
 def add_overrides(parser: argparse.ArgumentParser, overrides: str) -> None:
-    """Add `--set`."""
+    """Add `--set`; `overrides` is what it overrides."""
     parser.add_argument(
         "--set",
         metavar="NAME=VALUE",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from linvit_dsl import __version__
-from linvit_dsl.cli import check, cost, explain, render, train
+from linvit_dsl.cli import check, cost, diff, explain, fmt, list_specs, new, render, train
 from linvit_dsl.cli import compile as compile_verb
 from linvit_dsl.cli import eval as eval_verb
 from linvit_dsl.cli.failures import UsageProblem
@@ -18,7 +18,11 @@ Configure = Callable[[argparse.ArgumentParser], None]
 VERBS: dict[str, tuple[str, str, Configure]] = {
     "check": ("SPEC ...", "say everything that is wrong with a spec", check.configure),
     "explain": ("CODE", "say what the code of an error means", explain.configure),
+    "new": ("NAME", "write a spec to start from", new.configure),
+    "fmt": ("FILE ...", "write files in the layout of the language", fmt.configure),
+    "list": ("[SPEC ...]", "list the shipped specs with their true costs", list_specs.configure),
     "cost": ("SPEC[:MODEL]", "count parameters, multiply-adds and memory", cost.configure),
+    "diff": ("A[:MODEL] B[:MODEL]", "compare two models, part by part", diff.configure),
     "compile": ("SPEC[:MODEL]", "write the PyTorch module of a model", compile_verb.configure),
     "render": ("SPEC[:MODEL] -o FILE", "draw a model", render.configure),
     "train": ("SPEC[:MODEL]", "train a model by its recipe", train.configure),

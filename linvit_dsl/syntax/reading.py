@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import ceil
 from os import SEEK_END
 from pathlib import Path
@@ -33,13 +32,23 @@ def read_source(path: Path, *, name: str | None = None, module: str | None = Non
         raise SpecError(diagnose("E0701", Span(empty, 0, 0), path=name, reason=reason)) from None
     if size:
         raise SpecError(too_large(empty, size))
+    return source_of(data, name, empty.module)
+
+
+def source_of(data: bytes, name: str, module: str = "") -> Source:
+    """The text of a `.vit` file that has been read. Line breaks are unified, and a BOM is dropped.
+
+    Raises:
+        SpecError: E0701, it is not UTF-8.
+    """
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         reason = f"byte {data[error.start]:#04x} in line {line} is not UTF-8"
-        raise SpecError(diagnose("E0701", Span(empty, 0, 0), path=name, reason=reason)) from None
-    return replace(empty, text=text.replace("\r\n", "\n"))
+        span = Span(Source(name, "", module), 0, 0)
+        raise SpecError(diagnose("E0701", span, path=name, reason=reason)) from None
+    return Source(name, text.replace("\r\n", "\n"), module)
 
 
 def too_large(source: Source, size: int) -> Diagnostic:

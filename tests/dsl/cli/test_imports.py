@@ -41,6 +41,12 @@ def loaded(forbidden: tuple[str, ...], *words: str) -> str:
         ("check", "m.vit", "--format", "json"),
         ("cost", "ripplevit"),
         ("compile", "ripplevit", "--stdout"),
+        ("fmt", "m.vit"),
+        ("fmt", "--diff", "m.vit"),
+        ("list", "ripplevit"),
+        ("list", "--library"),
+        ("new", "idea"),
+        ("diff", "baseline", "linear"),
     ],
 )
 def test_nothing_heavy_is_loaded(

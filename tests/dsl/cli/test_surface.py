@@ -12,8 +12,22 @@ from tests.conftest import Golden
 OPTIONS = {
     "check": {"SPEC[:MODEL]", "--help", "--set", "--format", "--fix", "--diff", "--definitions"},
     "explain": {"CODE", "--help", "--format"},
+    "new": {"NAME", "--help", "--template"},
+    "fmt": {"FILE", "--help", "--check", "--diff"},
+    "list": {"SPEC", "--help", "--library", "--format"},
+    "diff": {
+        "A[:MODEL]",
+        "B[:MODEL]",
+        "--help",
+        "--set",
+        "--all",
+        "--exit-code",
+        "--format",
+    },
     "cost": {"SPEC[:MODEL]", "--help", "--set", "--batch", "--depth", "--format"},
-    "compile": {"SPEC[:MODEL]", "--help", "--set", "-o", "--force", "--stdout"},
+    "compile": {
+        "SPEC[:MODEL]", "--help", "--set", "-o", "--force", "--stdout", "-O", "--standalone", "--check",
+    },  # fmt: skip
     "render": {"SPEC[:MODEL]", "--help", "--set", "-o", "--detail", "--costs", "--dark"},
     "train": {
         "SPEC[:MODEL]",

@@ -132,6 +132,7 @@ def statements(draw: st.DrawFn, depth: int) -> Tokens:
 def items(draw: st.DrawFn) -> Tokens:
     value, name = draw(EXPRESSIONS), draw(NAMES)
     static = [name, ":", "list", "[", "dim", "]", "=", *value]
+    mark = draw(st.sampled_from([[], ["intrinsic"], ["float32"]]))
     record = ["{", "a", "=", *value, ";", "b", "{", "c", "=", "1", "\n", "d", "=", "2", "}", "}"]
     head = wrapped("[", "]", [static, ["b", ":", "int"]], comma=draw(st.booleans()))
     takes = wrapped("(", ")", [["x", ":", *draw(shapes())], ["y", ":", *draw(shapes())]])
@@ -143,7 +144,7 @@ def items(draw: st.DrawFn) -> Tokens:
                 ["import", "std", ".", "nn", "as", name],
                 ["from", "std", ".", "nn", "import", "A", ",", "B", ",", "C"],
                 ["const", name, "=", *value],
-                ["block", name, *head, *takes, "->", *gives, *draw(bodies())],
+                [*mark, "block", name, *head, *takes, "->", *gives, *draw(bodies())],
                 ["model", name, "(", ")", "->", *one, *draw(bodies())],
                 ["model", name, *head, "=", *value],
                 ["recipe", name, "=", "base", *record],
