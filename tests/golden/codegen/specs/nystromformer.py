@@ -4,7 +4,7 @@
 # passes: fused_attention, evaluation_order, common_subexpressions, rearrangements,
 #   dead_code
 # sources sha256:...
-# body sha256:ce7f47f3141c9d4d5132541ccf3aa08ba009fa5ae3dedf55058902d45347f49e
+# body sha256:6e0e8c1e47a6a9167ad6da4b1c8c0d8971a1db9082591b7ea60fd283a879bf6d
 import torch
 import torch.nn.functional as F
 from linvit_runtime import init, layers, trace
@@ -79,8 +79,7 @@ def landmarks(t: Tensor) -> Tensor:
     """t [B, 6, 65, 64] -> [B, 6, 33, 64]."""
     # (pre, patches) = split[2, [prefix, n - prefix]](t)
     pre, patches = t.split((1, 64), dim=2)
-    # means = if landmark == "grid" then GridMeans[sqrt(landmarks), grid](patches) else
-    #     SegmentMeans[landmarks](patches)
+    # means = patches |> SegmentMeans[landmarks]
     means = segment_means(patches)
     # return concat[2](pre, means)
     return torch.cat((pre, means), dim=2)
@@ -90,7 +89,7 @@ class PseudoInverse(nn.Module):
     """a [B, 6, 33, 33] -> [B, 6, 33, 33]; 0 parameters.
 
     The Moore-Penrose inverse by a fifth-order iteration (Razavi et al., 2014). It
-    starts from the transpose over the product of the largest column and row sums: of
+    starts from the transpose over the product of the largest column and row sum: of
     each matrix by itself, not of the whole batch.
 
     Block `PseudoInverse` of `std.nystromformer`.
@@ -103,16 +102,15 @@ class PseudoInverse(nn.Module):
     def forward(self, a: Tensor) -> Tensor:
         # one = eye[l]()
         one = self.eye()
-        # columns = reduce["... l m -> ... 1 m", sum](abs(a))
+        # column = reduce["... l m -> ... 1 m", sum](abs(a))
+        #     |> reduce["... 1 m -> ... 1 1", max]
         abs_ = torch.abs(a)
-        columns = abs_.sum(2, keepdim=True)
-        # rows = reduce["... l m -> ... l 1", sum](abs(a))
-        rows = abs_.sum(-1, keepdim=True)
-        # z = transpose[-1, -2](a) / (reduce["... 1 m -> ... 1 1", max](columns) *
-        #     reduce["... l 1 -> ... 1 1", max](rows))
-        z = a.transpose(-1, -2) / (
-            columns.amax(-1, keepdim=True) * rows.amax(2, keepdim=True)
-        )
+        column = abs_.sum(2, keepdim=True).amax(-1, keepdim=True)
+        # row = reduce["... l m -> ... l 1", sum](abs(a))
+        #     |> reduce["... l 1 -> ... 1 1", max]
+        row = abs_.sum(-1, keepdim=True).amax(2, keepdim=True)
+        # z = transpose[-1, -2](a) / (column * row)
+        z = a.transpose(-1, -2) / (column * row)
         # repeat iterations
         for _ in range(6):
             # az = matmul(a, z)
@@ -184,8 +182,8 @@ class Nystromformer(nn.Module):
         q, k, v = self.qkv(x)
         # y = NystromAttend[landmarks, iterations, landmark, grid, prefix](q, k, v)
         y = self.nystrom_attend(q, k, v)
-        # y += v |> conv2d[heads, kernel = (conv, 1), pad = (conv // 2, 0), groups =
-        #     heads, bias = false]@residual
+        # y += v |> conv2d[ heads, kernel = (conv, 1), pad = (conv // 2, 0), groups =
+        #     heads, bias = false, ]@residual
         y = y + self.residual(v)
         # return y |> MergeHeads |> linear[d]@out
         return self.out(merge_heads(y))

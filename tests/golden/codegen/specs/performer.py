@@ -4,7 +4,7 @@
 # passes: fused_attention, evaluation_order, common_subexpressions, rearrangements,
 #   dead_code
 # sources sha256:...
-# body sha256:67cab2bbd179a51ee3d67297ad17bfb3a93e884eb41251d211165fe9e1849983
+# body sha256:4ce951aaeeb82189efd9b0d4555f6fa7607cae11868765c8560f3549aeb43c96
 import torch
 import torch.nn.functional as F
 from linvit_runtime import init, layers, trace
@@ -77,7 +77,7 @@ def favor_plus(x: Tensor, omega: Tensor) -> Tensor:
     y = torch.einsum("bhne,me->bhnm", x, omega)
     # c = reduce["b h n m -> b h 1 1", max](y)
     c = y.amax((2, 3), keepdim=True)
-    # size = reduce["b h n e -> b h n 1", sum](x * x) * (1/2)
+    # size = reduce["b h n e -> b h n 1", sum](x * x) * (1 / 2)
     size = (x * x).sum(-1, keepdim=True) * 0.5
     # return (exp(y - size - detach(c)) + floor) * m^(-1/2)
     return (torch.exp(y - size - c.detach()) + 0.0001) * 0.125
@@ -101,7 +101,7 @@ def favor_plus_2(x: Tensor, omega: Tensor) -> Tensor:
     y = torch.einsum("bhne,me->bhnm", x, omega)
     # c = reduce["b h n m -> b h n 1", max](y)
     c = y.amax(-1, keepdim=True)
-    # size = reduce["b h n e -> b h n 1", sum](x * x) * (1/2)
+    # size = reduce["b h n e -> b h n 1", sum](x * x) * (1 / 2)
     size = (x * x).sum(-1, keepdim=True) * 0.5
     # return (exp(y - size - detach(c)) + floor) * m^(-1/2)
     return (torch.exp(y - size - c.detach()) + 0.0001) * 0.125
