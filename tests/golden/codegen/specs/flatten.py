@@ -4,7 +4,7 @@
 # passes: fused_attention, evaluation_order, common_subexpressions, rearrangements,
 #   dead_code
 # sources sha256:...
-# body sha256:58d038fcefdf13e2c8ba04ac61459566782af2e795d4de3ec86b9621065b437c
+# body sha256:bfa899649b30a135801eae157fa4b91b0a159418f994904be93417b2242dc438
 import torch
 import torch.nn.functional as F
 from linvit_runtime import init, layers, trace
@@ -92,13 +92,13 @@ def focused(x: Tensor) -> Tensor:
     """x [B, 6, 65, 64] -> [B, 6, 65, 64]."""
     # r = relu(x)
     r = F.relu(x)
-    # y = (r / (reduce["... c -> ... 1", max](r) + 1e-6)) ^ power
+    # y = (r / (reduce["... c -> ... 1", max](r) + 1e-6))^power
     y = (r / (r.amax(-1, keepdim=True) + 1e-06)).pow(3)
-    # long = reduce["... c -> ... 1", sum](r ^ 2) + 1e-24
+    # long = reduce["... c -> ... 1", sum](r^2) + 1e-24
     long = r.pow(2).sum(-1, keepdim=True) + 1e-24
-    # short = reduce["... c -> ... 1", sum](y ^ 2) + 1e-24
+    # short = reduce["... c -> ... 1", sum](y^2) + 1e-24
     short = y.pow(2).sum(-1, keepdim=True) + 1e-24
-    # return y * (long / short) ^ (1/2)
+    # return y * (long / short)^(1/2)
     return y * (long / short).pow(0.5)
 
 

@@ -4,7 +4,7 @@
 # passes: fused_attention, evaluation_order, common_subexpressions, rearrangements,
 #   dead_code
 # sources sha256:...
-# body sha256:8c9e1d85e121a9c745bc7154a3edaf295ef60c17d36e0d846cb616aebfee750d
+# body sha256:8457cb12f7e46abf66e35a134c14c7b5e88e4f9e5f6febaceff27190b5634e01
 import torch
 import torch.nn.functional as F
 from linvit_runtime import init, layers, trace
@@ -38,7 +38,7 @@ class PatchEmbed(nn.Module):
 
 def unit(x: Tensor) -> Tensor:
     """x [B, 65, 384] -> [B, 65, 384]."""
-    # return x / (reduce["... c -> ... 1", sum](x ^ 2) + 1e-12) ^ (1/2)
+    # return x / (reduce["... c -> ... 1", sum](x^2) + 1e-12)^(1/2)
     return x / (x.pow(2).sum(-1, keepdim=True) + 1e-12).pow(0.5)
 
 

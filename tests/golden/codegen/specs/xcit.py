@@ -4,7 +4,7 @@
 # passes: fused_attention, evaluation_order, common_subexpressions, rearrangements,
 #   dead_code
 # sources sha256:...
-# body sha256:c196820431026572958aa7b7add02774adc6e118575baa2e9449d742580d9563
+# body sha256:fa2ada3260e26294a3ad14bb45f4170887b722e78b29fcec1c19f2c51d89e28b
 import torch
 import torch.nn.functional as F
 from linvit_runtime import init, layers, trace
@@ -71,7 +71,7 @@ class QKV(nn.Module):
 
 def unit(x: Tensor) -> Tensor:
     """x [B, 8, 48, 64] -> [B, 8, 48, 64]."""
-    # return x / (reduce["... c -> ... 1", sum](x ^ 2) + 1e-12) ^ (1/2)
+    # return x / (reduce["... c -> ... 1", sum](x^2) + 1e-12)^(1/2)
     return x / (x.pow(2).sum(-1, keepdim=True) + 1e-12).pow(0.5)
 
 
@@ -259,8 +259,8 @@ class XCiT(nn.Module):
         x = x + self.pos
         # repeat depth as i
         for layer in self.layers:
-            # x = x |> XcitLayer[heads, [h, w], ratio = ratio, scale = scale, drop =
-            #     drop, drop_path = rate]@layers
+            # x = x |> XcitLayer[ heads, [h, w], ratio = ratio, scale = scale, drop =
+            #     drop, drop_path = rate, ]@layers
             x = layer(x)
         # return x |> layernorm@norm |> reduce["b n d -> b d", mean]
         #     |> linear[classes]@head
