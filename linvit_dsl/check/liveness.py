@@ -113,9 +113,15 @@ class _Uses:
 
     def __init__(self) -> None:
         self._unread: dict[int, frozenset[str]] = {}
+        self._parameters: dict[int, dict[Key, int]] = {}
 
     def parameters(self, graph: Graph) -> dict[Key, int]:
         """How many numbers each trained parameter holds; one of a shared layer stands once."""
+        if id(graph) not in self._parameters:
+            self._parameters[id(graph)] = self._listed(graph)
+        return self._parameters[id(graph)]
+
+    def _listed(self, graph: Graph) -> dict[Key, int]:
         found: dict[Key, int] = {}
         for node in graph.walk():
             slot = str(node.slot)

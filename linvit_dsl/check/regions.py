@@ -55,7 +55,7 @@ def needed(node: Apply, results: Sequence[Region | None]) -> tuple[Region | None
     if (move := _MOVES.get(node.op.name)) is not None:
         return move(node, node.attributes, results)
     (region,) = results[:1]
-    if region is None or len(results) > 1:
+    if region is None or len(results) > 1 or not any(region.stretches):
         cause = next(region.cause for region in results if region is not None)
         return tuple(Region.whole(value.type, cause) for value in node.arguments)
     arguments, result = _names(node)
