@@ -34,13 +34,31 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="list the blocks of each file, and whether their bodies fit them for every size",
     )
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="check again whenever the file or one that it imports changes, until Ctrl-C",
+    )
     add_overrides(parser, "static parameter")
     add_format(parser)
     parser.set_defaults(handler=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print all findings; 1 if one of them is an error."""
+    """Print all findings, with `--watch` again and again; 1 if one of them is an error."""
+    if not options.watch:
+        return _check(options)
+    from linvit_dsl.cli.watch import files_of, roots_of, watch
+
+    if options.fix or options.format == "json":
+        raise UsageProblem("--watch shows findings to a person: leave --fix and --format json out")
+    settings(options.set)
+    roots = roots_of(options.specs)
+    watch(lambda: _check(options), lambda: files_of(roots))
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
     from linvit_dsl.cli.output import show, show_json
     from linvit_dsl.errors.render import summary, to_json
 

@@ -10,7 +10,16 @@ from linvit_dsl.cli.parser import VERBS
 from tests.conftest import Golden
 
 OPTIONS = {
-    "check": {"SPEC[:MODEL]", "--help", "--set", "--format", "--fix", "--diff", "--definitions"},
+    "check": {
+        "SPEC[:MODEL]",
+        "--help",
+        "--set",
+        "--format",
+        "--fix",
+        "--diff",
+        "--definitions",
+        "--watch",
+    },
     "explain": {"CODE", "--help", "--format"},
     "new": {"NAME", "--help", "--template"},
     "fmt": {"FILE", "--help", "--check", "--diff"},
@@ -26,8 +35,16 @@ OPTIONS = {
     },
     "cost": {"SPEC[:MODEL]", "--help", "--set", "--batch", "--depth", "--format"},
     "compile": {
-        "SPEC[:MODEL]", "--help", "--set", "-o", "--force", "--stdout", "-O", "--standalone", "--check",
-    },  # fmt: skip
+        "SPEC[:MODEL]",
+        "--help",
+        "--set",
+        "-o",
+        "--force",
+        "--stdout",
+        "-O",
+        "--standalone",
+        "--check",
+    },
     "render": {"SPEC[:MODEL]", "--help", "--set", "-o", "--detail", "--costs", "--dark"},
     "train": {
         "SPEC[:MODEL]",
