@@ -7,10 +7,20 @@ from typing import TYPE_CHECKING, Any
 from linvit_dsl.version import __version__
 
 if TYPE_CHECKING:
-    from linvit_dsl.api import Spec, SpecNotFound, check_spec, load
+    from linvit_dsl.api import Spec, SpecNotFound, check_spec, expectations, load, sweeps
     from linvit_dsl.errors import LinvitError, SpecError
 
-__all__ = ["LinvitError", "Spec", "SpecError", "SpecNotFound", "__version__", "check_spec", "load"]
+__all__ = [
+    "LinvitError",
+    "Spec",
+    "SpecError",
+    "SpecNotFound",
+    "__version__",
+    "check_spec",
+    "expectations",
+    "load",
+    "sweeps",
+]
 
 
 def __getattr__(name: str) -> Any:
