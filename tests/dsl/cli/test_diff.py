@@ -25,6 +25,12 @@ def test_what_is_printed_is_the_reviewed_text(
     golden.check(f"cli/diff/{name}.txt", capsys.readouterr().out)
 
 
+def test_the_page_about_tools_shows_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["diff", "baseline", "linear"]) == 0
+    page = Path(__file__).parents[3] / "docs" / "tools.md"
+    assert f"$ linvit diff baseline linear\n{capsys.readouterr().out}```" in page.read_text()
+
+
 def test_all_lists_the_sizes(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["diff", "baseline", "baseline:BaselineViT64"]
     assert main(words) == 0
