@@ -1,6 +1,7 @@
 """From an AST to a checked graph: names, kinds, elaboration, constraints, limits."""
 
 from linvit_dsl.check.check import Examined, check_program, examine
+from linvit_dsl.check.classifier import classifier
 from linvit_dsl.check.expectations import Expectation
 from linvit_dsl.check.files import SpecNotFound, find_spec, shipped_specs, specs_root
 from linvit_dsl.check.models import Model, elaborate
@@ -17,6 +18,7 @@ __all__ = [
     "Sweep",
     "SweepPoint",
     "check_program",
+    "classifier",
     "elaborate",
     "examine",
     "find_spec",

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from linvit_dsl.check.classifier import classifier
 from linvit_dsl.check.elaborate import Elaborator
 from linvit_dsl.check.expressions import Expressions
-from linvit_dsl.check.models import choose_model
+from linvit_dsl.check.models import choose_model, specialised
 from linvit_dsl.check.program import Program
 from linvit_dsl.check.recipe import Recipe, check_recipe
 from linvit_dsl.check.recipe_problem import RecipeProblem
-from linvit_dsl.check.values import Number, Poisoned, kind_of
+from linvit_dsl.check.values import BlockValue, Number, Poisoned, kind_of
 from linvit_dsl.errors import Diagnostic, Label, Source, Span, SpecError, diagnose
 from linvit_dsl.errors.suggest import nearest
 from linvit_dsl.syntax import ast, parse_expression
@@ -109,6 +110,7 @@ def check_recipes(program: Program, elaborator: Elaborator) -> tuple[Diagnostic,
                     name = item.model.name
                     found.append(diagnose("E0604", item.model.span, helps=helps, name=name))
                 found += recipe_findings(reader.train(item), item.span)
+                _expect_classifier(program, elaborator, item)
         except SpecError as error:
             found += error.diagnostics
         except Poisoned:
@@ -122,6 +124,19 @@ def check_recipes(program: Program, elaborator: Elaborator) -> tuple[Diagnostic,
             except Poisoned:
                 continue
     return tuple(found)
+
+
+def _expect_classifier(program: Program, elaborator: Elaborator, item: ast.Train) -> None:
+    """Demand that a sound model can be trained.
+
+    Raises:
+        SpecError: E0376.
+    """
+    value = program.root.names.get(item.model.name)
+    if isinstance(value, BlockValue) and not elaborator.failed:
+        graph = specialised(elaborator, value, item.model.span, {})
+        if graph is not None:
+            classifier(replace(graph, name=item.model.name), item.model.span)
 
 
 def recipe_findings(draft: Draft, whole: Span) -> Iterator[Diagnostic]:

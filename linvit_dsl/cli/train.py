@@ -21,7 +21,8 @@ from linvit_dsl.cli.built_model import MODULE, build_model
 from linvit_dsl.cli.failures import UsageProblem
 
 if TYPE_CHECKING:
-    from linvit_dsl.graph.ir import Graph
+    from linvit_dsl.check import Model
+    from linvit_dsl.errors import Span
     from linvit_runtime.train import Result, Run
 
 RUNS = Path("runs")
@@ -79,14 +80,14 @@ def prepare(options: argparse.Namespace) -> Run:
     statics, fields = _overrides(options)
     model = load_model(options.spec, statics)
     from linvit_codegen import generate
-    from linvit_dsl.check import recipe_for
+    from linvit_dsl.check import classifier, recipe_for
     from linvit_runtime.train import Run, run_directory
 
     program = model.program
     data, folder = data_source(options.data)
     recipe = recipe_for(program, model.name, fields, data)
+    trained = classifier(model.graph, _train_line(model))
     generated = generate(model.graph, sources=program.sources)
-    image_shape, classes = _interface(model.graph)
     directory, resume = _place(options)
     request = Run(
         name=_title(model.name, statics),
@@ -99,8 +100,8 @@ def prepare(options: argparse.Namespace) -> Run:
             MODULE: generated.text,
             "model.map.json": generated.map_text,
         },
-        image_shape=image_shape,
-        classes=classes,
+        image_shape=trained.image,
+        classes=trained.classes,
         device=options.device,
         resume=resume,
         stop_after=options.steps,
@@ -144,12 +145,11 @@ def _title(name: str, statics: dict[str, str]) -> str:
     return f"{name}[{given}]" if given else name
 
 
-def _interface(graph: Graph) -> tuple[tuple[int, int, int] | None, int | None]:
-    """The images (C, H, W) that a model takes and the classes that it tells apart, if it does."""
-    images = [size for size in graph.inputs[0].type.sizes[1:] if isinstance(size, int)]
-    scores = [size for size in graph.outputs[0].type.sizes[1:] if isinstance(size, int)]
-    shape = (images[0], images[1], images[2]) if len(images) == 3 else None
-    return shape, scores[0] if len(scores) == 1 else None
+def _train_line(model: Model) -> Span:
+    """Where the file says that the model is trained, which it does if it has a recipe."""
+    from linvit_dsl.syntax import ast
+
+    return model.program.items(ast.Train)[model.name].span
 
 
 def _report(result: Result) -> None:

@@ -4,7 +4,7 @@
 # passes: fused_attention, evaluation_order, common_subexpressions, rearrangements,
 #   dead_code
 # sources sha256:...
-# body sha256:a78e2d3a0a379b4c08b6eaa58724de38389f81b2f1e846390b9eade7501a6ff0
+# body sha256:d96993cafd8a6051c4e2990a9a765cd059cb406e2647a3c33f02b8d08628795c
 import torch
 import torch.nn.functional as F
 from linvit_runtime import init, layers, trace
@@ -1141,8 +1141,8 @@ class SwinTiny(nn.Module):
 
     def forward(self, img: Tensor) -> Tensor:
         layers.expect_shape(img, 3, 224, 224)
-        # (a, b, c, last) = img |> SwinPyramid[d, depths, heads, window, patch, ratio,
-        #     drop, drop_path, eps]@pyramid
+        # (a, b, c, last) = img |> SwinPyramid[ d, depths, heads, window, patch, ratio,
+        #     drop, drop_path, eps, ]@pyramid
         _, _, _, last = self.pyramid(img)
         # return last |> ToTokens |> layernorm[eps]@norm |> reduce["b n d -> b d", mean]
         #     |> linear[classes]@head
