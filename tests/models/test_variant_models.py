@@ -10,6 +10,7 @@ from torch import nn
 
 import linvit_dsl
 from linvit_dsl.api import ModelBuilder
+from linvit_dsl.errors import SpecError
 from tests.models.references.compare import drawn, scattered
 
 
@@ -248,6 +249,27 @@ def test_images_are_not_for_themselves_while_batch_norm_trains() -> None:
         difference = module(images)[:1] - module(images[:1])
     assert difference.abs().max() > 1e-4
     assert all((average != before[key]).any() for key, average in module.named_buffers())
+
+
+@pytest.mark.parametrize(
+    ("spec", "name", "statics", "code", "words"),
+    [
+        ("grouped_query", "GroupedQueryViT", {"kv_heads": 4}, "E0300", "6 heads of queries do not"),
+        ("hydravit", "HydraViT", {"fusion": "sum"}, "E0300", "fusion is mix or concat, not sum"),
+        ("ripplevit", "RippleViTFullQuery", {"stages": 6}, "E0300", "stages <= 5 here"),
+        ("efficientvit", "EfficientViT", {"head_channels": 80}, "E0300", "a head of 80 channels"),
+        ("pvt", "PVT", {"image": 200}, "E0301", ""),
+        ("pvt", "PVT", {"depths": [2, 2, 2]}, "E0308", ""),
+        ("xcit", "XCiT", {"heads": 7}, "E0301", ""),
+        ("agent", "AgentViT", {"agents": [7]}, "E0306", ""),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    spec: str, name: str, statics: dict[str, Any], code: str, words: str
+) -> None:
+    with pytest.raises(SpecError, match=code) as refused:
+        model(spec, name).cost(**statics)
+    assert words in str(refused.value)
 
 
 @pytest.mark.parametrize("case", SMALL, ids=IDS)

@@ -308,3 +308,14 @@ def test_multi_scale_attention_without_scales_is_linear_attention(tmp_path: Path
     y = variants.as_map(torch.cat(list(y.unbind(1)), -1), (5, 7))
     out = module.get_submodule("attn.out")
     torch.testing.assert_close(module(x), out(y), rtol=1e-9, atol=1e-10)
+
+
+def test_focused_features_are_float32_under_bfloat16(tmp_path: Path) -> None:
+    """Their powers and sums lose nothing beyond the rounding of what comes in."""
+    focused = focused_features(tmp_path).float()
+    x = drawn(3, 5, 6).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = focused(x)
+    torch.testing.assert_close(rounded.float(), focused(x.float()), rtol=1e-6, atol=1e-6)
+    bare = variants.focused(x)  # the formula in bfloat16: the control
+    assert (bare.float() - focused(x.float())).abs().max() > 1e-3

@@ -4,7 +4,7 @@
 # passes: fused_attention, evaluation_order, common_subexpressions, rearrangements,
 #   dead_code
 # sources sha256:...
-# body sha256:bfa899649b30a135801eae157fa4b91b0a159418f994904be93417b2242dc438
+# body sha256:a6a466c2ce45aba1de2d5f395b2e2fe85a239ebb658a6ab530cb1d964a173cde
 import torch
 import torch.nn.functional as F
 from linvit_runtime import init, layers, trace
@@ -88,6 +88,7 @@ class DepthWise(nn.Module):
         return self.dw(x)
 
 
+@layers.float32
 def focused(x: Tensor) -> Tensor:
     """x [B, 6, 65, 64] -> [B, 6, 65, 64]."""
     # r = relu(x)
