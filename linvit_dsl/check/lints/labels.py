@@ -32,7 +32,7 @@ def unlabelled_weights(graph: Graph, automatic: Mapping[str, str]) -> Iterator[D
             first[1],
             f"`{first[0]}`",
             secondary=tuple(Label(span, f"`{name}`") for name, span in rest),
-            helps=("label each by what it is for; `linvit check --fix` writes the names of today",),
+            helps=("label each by what it is for; `--fix` writes the names of today",),
             fixes=fixes,
             count=len(slots),
             word=word,
