@@ -87,6 +87,7 @@ LIMIT_WORDS = {
     "EXPRESSION_DEPTH": "depth of an expression",
     "IDENTIFIER": "characters of a name",
     "REPEAT": "iterations of one loop",
+    "SWEEP_POINTS": "points of one sweep, before `where` drops some",
     "NODES": "operators of a model, loops unrolled",
     "DIMENSION": "size of one axis",
     "ELEMENTS": "elements of one tensor, without the batch",

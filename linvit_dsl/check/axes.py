@@ -152,7 +152,7 @@ class _Reader:
         """E0521."""
         inside = [field for field in self.fields if field.rpartition(".")[2] == name.name]
         near = inside[0] if inside else nearest(name.name, (*self.statics, *self.fields))
-        has = f"its static parameters: {', '.join(self.statics)}"
+        has = f"its static parameters: {', '.join(self.statics) or 'none'}"
         helps = (f"did you mean `{near}`?" if near else has,)
         model = self.item.model.name
         return SpecError(diagnose("E0521", name.span, helps=helps, name=name.name, model=model))

@@ -110,7 +110,7 @@ class _Check:
         value = self._model()
         axes = read_axes(self.scope, self.item, value)
         points = list(self._points(axes))
-        if not points:
+        if not points or not self.item.axes:
             raise SpecError(diagnose("E0523", self.item.name.span, name=self.item.name.name))
         self._verify_models(value, points)
         self._verify_recipes(points)

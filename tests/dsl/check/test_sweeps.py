@@ -22,9 +22,10 @@ block Plus(x: [*s]) -> [*s] { return x + 1 }
 block Times[k: real](x: [*s]) -> [*s] { return k * x }
 model M[
   heads: dim = 4, d: dim = 8, scale: real = 1, word: text = "a", act: block = relu,
-](x: [B, 4, 8]) -> [B, 4, d] {
+](img: [B, 1, 8, 8]) -> [B, d] {
   dim c = d / heads
   require word in ["a", "b"], "word is a or b, not {word}"
+  x = img |> rearrange["b k h w -> b (k h w)"]
   return x |> linear[c]@down |> act |> Times[scale] |> linear[d]@up
 }
 recipe quick {
@@ -111,7 +112,7 @@ def test_what_a_runner_needs_of_a_point() -> None:
     recipe = recipe_for(program, "M", point.recipe_overrides)
     assert (recipe.optimizer.lr, recipe.seed, recipe.data.batch) == (1e-4, 7, 64)
     graph = elaborate(program, "M", point.overrides).graph
-    assert str(graph.outputs[0].type) == "[B, 4, 4]"
+    assert str(graph.outputs[0].type) == "[B, 4]"
 
 
 def test_names_of_points_stay_apart() -> None:
@@ -133,6 +134,8 @@ def test_names_of_points_stay_apart() -> None:
         ("c in [1]", ["E0521"]),
         ("heads in [1, 2]; where heads > 2", ["E0523"]),
         ("heads in []", ["E0523"]),
+        ("heads = 2", ["E0523"]),
+        ("", ["E0523"]),
         ("d in 1..40; heads in 1..40", ["E0525"]),
         ("heads in [1]; heads in [2]", ["E0526"]),
         ("heads in [1]; heads = 2", ["E0526"]),

@@ -142,6 +142,27 @@ def test_recipes_and_sweeps_keep_their_good_lines() -> None:
     assert len(result.diagnostics) == 6
 
 
+def test_defaults_keep_their_good_lines() -> None:
+    lines = "linear.init = ; linear.bias = false, conv2d.init = xavier; eps = 3; layernorm.eps = 1"
+    result = parsed(in_block(f"y = x\ndefaults {{ {lines} }}"))
+    (block,) = result.file.items
+    assert isinstance(block, ast.Block)
+    _, defaults = block.body
+    assert isinstance(defaults, ast.Defaults)
+    kept = [f"{setting.operator.name}.{setting.name.name}" for setting in defaults.settings]
+    assert kept == ["layernorm.eps"]
+    assert [found.code for found in result.diagnostics] == ["E0101", "E0117", "E0101"]
+
+
+def test_statements_about_a_model_stand_behind_what_is_broken() -> None:
+    broken = "block A(x: [B, n]) -> [B, n] {\n  y = linear[\n"
+    text = broken + "{}: params <= 6M\ncheck A: [2, 3] -> [2, 3]\n"
+    for statement in ("expect A", "expect A[k = 2]", "expect lib.A", "claim A"):
+        _, expectation, check = parsed(text.replace("{}", statement)).file.items
+        assert isinstance(expectation, ast.Expectation)
+        assert isinstance(check, ast.Check)
+
+
 @pytest.mark.parametrize(
     ("text", "name"),
     [
