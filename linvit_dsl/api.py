@@ -1,19 +1,12 @@
 """linvit from Python: `load("ripplevit").RippleViT(stages=2)` is an `nn.Module`.
 
-The module is the generated file, written to a cache folder under its own content's hash and
-imported from there, so tracebacks, debuggers and `inspect` see real source.
+The module is the generated file: see `linvit_runtime.generated`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import os
-import sys
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import CodeType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from linvit_dsl.check import (
     Expectation,
@@ -132,8 +125,9 @@ class ModelBuilder:
         Raises:
             SpecError: The model with these parameters has errors.
         """
-        module = import_generated(self.generate(**statics), self.name)
-        return getattr(module, class_name(module))()
+        from linvit_runtime.generated import build
+
+        return build(self.generate(**statics), self.name)
 
     def elaborate(self, **statics: Static) -> Model:
         """The checked model.
@@ -187,64 +181,6 @@ def static_text(value: Static) -> str:
             return "[" + ", ".join(static_text(item) for item in value) + "]"
         case _:
             raise TypeError(f"a static parameter cannot be a {type(value).__name__}")
-
-
-def import_generated(generated: Generated, name: str) -> ModuleType:
-    """Write a generated module to the cache, under its content's hash, and import it."""
-    digest = hashlib.sha256(generated.text.encode()).hexdigest()[:16]
-    path = cache_folder() / digest / f"{name.lower()}.py"
-    if not path.is_file():
-        from linvit_codegen import write
-
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(generated, path, force=True)
-    return import_file(path, f"linvit_generated.{digest}_{name.lower()}")
-
-
-class _Loader(SourceFileLoader):
-    """Runs just the text that was verified: no `.pyc` beside it, and under no other encoding."""
-
-    def get_code(self, fullname: str) -> CodeType:
-        from linvit_codegen import expect_generated
-
-        path = self.get_filename(fullname)
-        text = self.get_data(path).decode(errors="replace")
-        return self.source_to_code(expect_generated(text), path)
-
-
-def import_file(path: Path, name: str) -> ModuleType:
-    """Import a generated file under `name`; a second time gives the same module.
-
-    Raises:
-        NotGenerated: It holds something that generated modules never do; nothing of it was run.
-    """
-    if name in sys.modules:
-        return sys.modules[name]
-    loader = _Loader(name, str(path))
-    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
-    assert spec is not None, "a file with a loader has a spec"
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
-def class_name(module: ModuleType) -> str:
-    """The model's class in a generated module, the one name that it exports."""
-    exported: list[Any] = module.__all__
-    return str(exported[0])
-
-
-def cache_folder() -> Path:
-    """`$LINVIT_CACHE`, else `linvit` in the user's cache folder."""
-    if "LINVIT_CACHE" in os.environ:
-        return Path(os.environ["LINVIT_CACHE"])
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "linvit" / "generated"
 
 
 __all__ = [

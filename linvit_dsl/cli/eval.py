@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 from linvit_dsl.cli.arguments import add_format, add_run_options, data_source, load_data
-from linvit_dsl.cli.built_model import build_model
 from linvit_dsl.cli.failures import UsageProblem
 
 
@@ -36,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     if options.batch < 1:
         raise UsageProblem(f"--batch must be at least 1, not {options.batch}")
     from linvit_dsl.cli.output import show_json
-    from linvit_runtime.train import Dist, evaluate, load_weights, read_config
+    from linvit_runtime.train import Dist, build_model, evaluate, load_weights, read_config
 
     config = read_config(options.run)
     recipe = config["recipe"]

@@ -17,7 +17,6 @@ from linvit_dsl.cli.arguments import (
     load_model,
     settings,
 )
-from linvit_dsl.cli.built_model import MODULE, build_model
 from linvit_dsl.cli.failures import UsageProblem
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ def prepare(options: argparse.Namespace) -> Run:
     model = load_model(options.spec, statics)
     from linvit_codegen import generate
     from linvit_dsl.check import classifier, recipe_for
-    from linvit_runtime.train import Run, run_directory
+    from linvit_runtime.train import MODULE, Run, build_model, run_directory
 
     program = model.program
     data, folder = data_source(options.data)

@@ -4,6 +4,7 @@ The command line builds a `Run` and calls `train`; it prints a `RunProblem` or `
 with its `exit_code`.
 """
 
+from linvit_runtime.train.built_model import MODULE, build_model
 from linvit_runtime.train.distributed import Dist, is_main_process
 from linvit_runtime.train.evaluation import Evaluation, evaluate
 from linvit_runtime.train.loop import train
@@ -20,6 +21,7 @@ from linvit_runtime.train.run_folder import read_config
 from linvit_runtime.train.weights import load_weights
 
 __all__ = [
+    "MODULE",
     "CheckpointProblem",
     "Dist",
     "Diverged",
@@ -29,6 +31,7 @@ __all__ = [
     "SetupProblem",
     "Stopped",
     "StorageProblem",
+    "build_model",
     "evaluate",
     "is_main_process",
     "load_weights",
