@@ -17,6 +17,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--depth", metavar="N", type=int, help="levels of the tree to show (default: all)"
     )
+    parser.add_argument(
+        "--advice",
+        action="store_true",
+        help="say where linear attention has so few tokens that scores would be cheaper",
+    )
     add_format(parser)
     parser.set_defaults(handler=run)
 
@@ -24,6 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the cost tree."""
     from linvit_dsl.cli.output import show_json
+    from linvit_dsl.graph.advice import advice
     from linvit_dsl.graph.cost import cost
     from linvit_dsl.graph.cost_table import render_cost
 
@@ -31,7 +37,12 @@ def run(options: argparse.Namespace) -> int:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise UsageProblem(f"--{name} must be at least 1, not {value}")
-    costs = cost(load_model(options.spec, settings(options.set)).graph, options.batch)
+    graph = load_model(options.spec, settings(options.set)).graph
+    if options.advice:
+        for sentence in advice(graph):
+            print(sentence)
+        return 0
+    costs = cost(graph, options.batch)
     if options.format == "json":
         show_json(costs.to_json())
     else:

@@ -33,7 +33,7 @@ OPTIONS = {
         "--exit-code",
         "--format",
     },
-    "cost": {"SPEC[:MODEL]", "--help", "--set", "--batch", "--depth", "--format"},
+    "cost": {"SPEC[:MODEL]", "--help", "--set", "--batch", "--depth", "--advice", "--format"},
     "compile": {
         "SPEC[:MODEL]",
         "--help",
