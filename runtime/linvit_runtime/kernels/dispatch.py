@@ -1,11 +1,12 @@
 """Which implementation runs a call, and the record of what really ran.
 
-Order of preference today: on CUDA devices the Numba-CUDA SIMT forward, where numba-cuda can build
-it; everywhere else, and for every backward pass, plain torch. Another implementation is another
-module and one more branch here.
+Order of preference: on a CPU the Numba kernels; on CUDA devices the Numba-CUDA SIMT forward, where
+numba-cuda can build it; for everything else plain torch, float64 included. Another implementation
+is another module and one more branch here.
 
-No path falls back silently: the first time that CUDA tensors have to take the torch path, a
-RuntimeWarning says why, and `backends_used` names what ran, for a run's manifest.
+No path falls back silently: the first time that tensors have to take the torch path although a
+kernel exists for their device, a RuntimeWarning says why, and `backends_used` names what ran, for a
+run's manifest.
 """
 
 import functools
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from linvit_runtime.kernels import torch_backend
+from linvit_runtime.kernels.cpu_plan import CpuPlan, choose_cpu_plan
 from linvit_runtime.kernels.cuda_plan import SimtPlan, choose_plan
 from linvit_runtime.kernels.feature_maps import feature_map_named
 
@@ -30,8 +32,8 @@ def backends_used() -> dict[Direction, tuple[str, ...]]:
     """Name the implementations that have really run in this process, in order of first use.
 
     Returns:
-        For `"forward"` and `"backward"` the names among `"torch"` and `"numba-cuda-simt"`; an
-        empty tuple where linear attention has not run.
+        For `"forward"` and `"backward"` the names among `"torch"`, `"numba-cpu"` and
+        `"numba-cuda-simt"`; an empty tuple where linear attention has not run.
     """
     return {direction: tuple(names) for direction, names in _used.items()}
 
@@ -47,6 +49,40 @@ def forward(
 def forward_without_state(q: Tensor, k: Tensor, v: Tensor, feature_map: str, eps: float) -> Tensor:
     """Run the forward pass on any device where no gradient will be asked for."""
     return forward(q, k, v, feature_map, eps)[0]
+
+
+def cpu_forward(
+    q: Tensor, k: Tensor, v: Tensor, feature_map: str, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run the forward pass on a CPU: output, S and z as `torch_backend.forward`."""
+    return _cpu_forward(q, k, v, feature_map, eps, save_state=True)
+
+
+def cpu_forward_without_state(
+    q: Tensor, k: Tensor, v: Tensor, feature_map: str, eps: float
+) -> Tensor:
+    """Run the forward pass on a CPU where no gradient will be asked for."""
+    return _cpu_forward(q, k, v, feature_map, eps, save_state=False)[0]
+
+
+def cpu_backward(
+    grad_out: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    S: Tensor,
+    z: Tensor,
+    feature_map: str,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run the backward pass on a CPU: dq, dk and dv as `torch_backend.backward`."""
+    plan = _cpu_plan(q, k, v, feature_map)
+    if plan is None:
+        return backward(grad_out, q, k, v, S, z, feature_map, eps)
+    from linvit_runtime.kernels import cpu_launch
+
+    _used["backward"]["numba-cpu"] = None
+    return cpu_launch.backward(grad_out, q, k, v, S, z, plan, eps)
 
 
 def cuda_forward(
@@ -78,6 +114,45 @@ def backward(
     return torch_backend.backward(grad_out, q, k, v, S, z, feature_map_named(feature_map), eps)
 
 
+def _cpu_forward(
+    q: Tensor, k: Tensor, v: Tensor, feature_map: str, eps: float, *, save_state: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    plan = _cpu_plan(q, k, v, feature_map)
+    if plan is None:
+        return forward(q, k, v, feature_map, eps)
+    from linvit_runtime.kernels import cpu_launch
+
+    _used["forward"]["numba-cpu"] = None
+    return cpu_launch.forward(q, k, v, plan, eps, save_state=save_state)
+
+
+def _cpu_plan(q: Tensor, k: Tensor, v: Tensor, feature_map: str) -> CpuPlan | None:
+    """The plan of the Numba kernels for these tensors; None where torch runs them."""
+    if q.dtype == torch.float64:  # float64 asks for the reference, which is no fallback
+        return None
+    plan = choose_cpu_plan(feature_map, q.dtype, q.shape[3], v.shape[3])
+    if plan is None:
+        _warn_of_fallback("a CPU", f"heads {max(q.shape[3], v.shape[3])} wide are too wide")
+        return None
+    problem = _numba_problem(plan)
+    if problem is not None:
+        _warn_of_fallback("a CPU", problem)
+        return None
+    return plan
+
+
+@functools.cache
+def _numba_problem(plan: CpuPlan) -> str | None:
+    """Say why Numba cannot build the kernels of `plan` here; None where it can."""
+    from linvit_runtime.kernels import cpu_launch
+
+    try:
+        cpu_launch.compiled_forward(plan)
+    except Exception as problem:  # noqa: BLE001 - a compiler has many ways to fail on a new machine
+        return _first_line("Numba cannot build the kernel", problem)
+    return None
+
+
 def _cuda_forward(
     q: Tensor, k: Tensor, v: Tensor, feature_map: str, eps: float, *, save_state: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -85,11 +160,11 @@ def _cuda_forward(
         return forward(q, k, v, feature_map, eps)
     plan = choose_plan(feature_map, q.shape[3], v.shape[3], save_state)
     if plan is None:
-        _warn_of_fallback(f"a head width of {q.shape[3]} does not fit into shared memory")
+        _warn_of_fallback("CUDA", f"a head width of {q.shape[3]} does not fit into shared memory")
         return forward(q, k, v, feature_map, eps)
     problem = _numba_cuda_problem(plan, q.device)
     if problem is not None:
-        _warn_of_fallback(problem)
+        _warn_of_fallback("CUDA", problem)
         return forward(q, k, v, feature_map, eps)
     from linvit_runtime.kernels import cuda_launch
 
@@ -107,16 +182,20 @@ def _numba_cuda_problem(plan: SimtPlan, device: torch.device) -> str | None:
     try:
         cuda_launch.compile_forward(plan, device)
     except Exception as problem:  # noqa: BLE001 - the toolkit behind numba-cuda has many ways to fail
-        lines = str(problem).splitlines() or ["no message"]
-        return f"numba-cuda cannot build the kernel ({type(problem).__name__}: {lines[0]})"
+        return _first_line("numba-cuda cannot build the kernel", problem)
     return None
 
 
+def _first_line(what: str, problem: Exception) -> str:
+    lines = str(problem).splitlines() or ["no message"]
+    return f"{what} ({type(problem).__name__}: {lines[0]})"
+
+
 @functools.cache
-def _warn_of_fallback(reason: str) -> None:
-    """Warn, once per process and reason, that CUDA tensors take the torch path."""
+def _warn_of_fallback(device: str, reason: str) -> None:
+    """Warn, once per process and reason, that tensors take the torch path."""
     warnings.warn(
-        f"linvit: linear attention runs in plain torch on CUDA, because {reason}. "
+        f"linvit: linear attention runs in plain torch on {device}, because {reason}. "
         "Results are the same, but slower.",
         RuntimeWarning,
         stacklevel=1,

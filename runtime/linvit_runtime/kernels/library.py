@@ -113,6 +113,9 @@ def _register(operator: Any, kernel: Callable[..., Any], fake: Callable[..., Any
 _register(linear_attention_op, dispatch.forward_without_state, _fake_out)
 _register(linear_attention_train_op, dispatch.forward, _fake_out_and_state)
 _register(linear_attention_backward_op, dispatch.backward, _fake_gradients)
+_library.impl(linear_attention_op.name(), dispatch.cpu_forward_without_state, "CPU")
+_library.impl(linear_attention_train_op.name(), dispatch.cpu_forward, "CPU")
+_library.impl(linear_attention_backward_op.name(), dispatch.cpu_backward, "CPU")
 _library.impl(linear_attention_op.name(), dispatch.cuda_forward_without_state, "CUDA")
 _library.impl(linear_attention_train_op.name(), dispatch.cuda_forward, "CUDA")
 

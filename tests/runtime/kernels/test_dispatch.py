@@ -7,7 +7,7 @@ import warnings
 import pytest
 import torch
 
-from linvit_runtime.kernels import backends_used, dispatch, linear_attention
+from linvit_runtime.kernels import backends_used, cpu_launch, dispatch, linear_attention
 from linvit_runtime.kernels.cuda_plan import SHARED_MEMORY_LIMIT, SimtPlan, choose_plan
 from tests.runtime.kernels.oracle import (
     random_inputs,
@@ -20,6 +20,7 @@ def fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "_used", {"forward": {}, "backward": {}})
     dispatch._warn_of_fallback.cache_clear()
     dispatch._numba_cuda_problem.cache_clear()
+    dispatch._numba_problem.cache_clear()
 
 
 def test_the_backends_that_ran_are_recorded() -> None:
@@ -29,6 +30,32 @@ def test_the_backends_that_ran_are_recorded() -> None:
     assert backends_used() == {"forward": ("torch",), "backward": ()}
     out.sum().backward()
     assert backends_used() == {"forward": ("torch",), "backward": ("torch",)}
+
+
+def test_single_precision_takes_the_cpu_kernels() -> None:
+    q, k, v = random_leaves((1, 3, 3, 1, 4, 4), torch.float32)
+    linear_attention(q, k, v).sum().backward()
+    assert backends_used() == {"forward": ("numba-cpu",), "backward": ("numba-cpu",)}
+
+
+def test_heads_too_wide_for_the_cpu_kernels_take_torch_with_a_warning() -> None:
+    inputs = random_inputs((1, 3, 3, 1, 300, 4), torch.float32)
+    with pytest.warns(
+        RuntimeWarning, match="plain torch on a CPU, because heads 300 wide are too w"
+    ):
+        linear_attention(*inputs)
+    assert backends_used()["forward"] == ("torch",)
+
+
+def test_a_cpu_kernel_that_cannot_be_built_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError("no such target\nand more")
+
+    monkeypatch.setattr(cpu_launch, "compiled_forward", fail)
+    inputs = random_inputs((1, 3, 3, 1, 4, 4), torch.float32)
+    with pytest.warns(RuntimeWarning, match=r"cannot build the kernel \(RuntimeError: no such tar"):
+        out = linear_attention(*inputs)
+    assert torch.equal(out, dispatch.forward(*inputs, "split_relu", 1e-6)[0])
 
 
 # The functions behind torch's CUDA key are called with CPU tensors below: without numba-cuda, or
@@ -48,7 +75,7 @@ def test_falling_back_warns_once_and_gives_the_same_result() -> None:
     inputs = random_inputs((2, 5, 7, 2, 8, 8), torch.float32)
     with pytest.warns(RuntimeWarning, match="plain torch on CUDA, because numba-cuda is not inst"):
         out = dispatch.cuda_forward_without_state(*inputs, "split_relu", 1e-6)
-    assert torch.equal(out, linear_attention(*inputs))
+    assert torch.equal(out, dispatch.forward(*inputs, "split_relu", 1e-6)[0])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         dispatch.cuda_forward(*inputs, "relu", 1e-6)
