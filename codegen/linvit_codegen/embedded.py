@@ -18,11 +18,14 @@ from linvit_dsl.errors import InternalError
 _MODULES = ("init", "layers")
 """Modules of the runtime whose definitions can be carried along, in this order."""
 _USE = re.compile(r"(?<![\w.])(init|layers)\.(\w+)")
-_PROVIDED = {"torch", "F", "Tensor", "nn"}
-"""What every generated module may import anyway."""
-
 Import = tuple[str, str]
 """A module, and a name in it; "" for the module itself."""
+
+LIBRARIES: Mapping[str, Import] = {
+    "F": ("torch.nn.functional as F", ""),
+    "torch": ("torch", ""),
+}
+"""What generated modules call in torch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +131,14 @@ def _cut(module: str, source: str) -> dict[str, Piece]:
 
 
 def _imports(tree: ast.Module) -> dict[str, Import]:
-    """What the module imports, by the name that it uses, but for what is always there."""
+    """What the module imports, by the name that it uses."""
     found: dict[str, Import] = {}
     for node in tree.body:
         if isinstance(node, ast.Import):
             found |= {alias.name: (alias.name, "") for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {alias.asname or alias.name: (node.module, alias.name) for alias in node.names}
-    return {name: place for name, place in found.items() if name not in _PROVIDED}
+    return found | {name: place for name, place in LIBRARIES.items() if name in found}
 
 
 def _defined(node: ast.stmt) -> str:

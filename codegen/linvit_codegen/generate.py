@@ -33,8 +33,8 @@ from linvit_codegen.units import Unit, Units
 from linvit_codegen.verify import verify
 from linvit_codegen.writer import Place, Writer, target
 from linvit_dsl.errors import Source
-from linvit_dsl.graph.cost import cost
 from linvit_dsl.graph.ir import Apply, Graph, Repeat, Store, TensorType
+from linvit_dsl.graph.macs import total_macs
 from linvit_dsl.ops.code import Code, call
 from linvit_dsl.ops.op import BATCH
 
@@ -113,8 +113,8 @@ def generate(
     emitter = _Emitter(optimised, options)
     body, writer = emitter.module()
     first = sources[0] if sources else graph.span.source
-    total = cost(graph)
-    facts = Facts(emitter.top_name, PurePosixPath(first.name).name, total.params, total.macs)
+    spec = PurePosixPath(first.name).name
+    facts = Facts(emitter.top_name, spec, emitter.num_trained, total_macs(graph))
     text = with_header(facts, sources, str(options), options.passes, body)
     verify(text, emitter.top_name, emitter.defined)
     offset = text.count("\n") - body.count("\n")
@@ -144,6 +144,11 @@ class _Emitter:
     def top_name(self) -> str:
         """The class of the model."""
         return self._classes[self._units[self._top]]
+
+    @property
+    def num_trained(self) -> int:
+        """How many trained numbers the model holds."""
+        return self._units.num_trained(self._top)
 
     @property
     def defined(self) -> tuple[str, ...]:
@@ -194,7 +199,7 @@ class _Emitter:
         name = self.top_name
         if self._embedding is None:
             parts.text(0, "", "", f"trace.locate_errors({name}, __file__)")
-        head = module_head(name, "\n".join(parts.lines), self._embedding)
+        head = module_head(name, parts.libraries, self._embedding)
         writer = Writer()
         writer.text(0, *head, *parts.lines)
         shift = len(head)
@@ -217,7 +222,7 @@ class _Emitter:
         # A model keeps the name that the text gives it: that is how it is loaded.
         noqa = "" if "_" not in name and name[0].isupper() else "  # noqa: N801"
         writer.text(0, f"class {name}(nn.Module):{noqa}")
-        params = cost(unit.graph).params
+        params = self._units.num_trained(unit.graph)
         graph = unit.graph
         doc = [graph.doc] if graph.doc else []
         origin = f"{graph.kind.capitalize()} `{graph.name}` of `{graph.module}`."

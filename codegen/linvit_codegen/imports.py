@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ast
+from collections.abc import Set
 
-from linvit_codegen.embedded import Embedding, import_lines
+from linvit_codegen.embedded import LIBRARIES, Embedding, import_lines
 
 _BEFORE = (
     "# From linvit_runtime, as it stands there: this file needs torch only.",
@@ -14,30 +14,27 @@ _BEFORE = (
 _AFTER = "# fmt: on"
 
 
-def module_head(name: str, code: str, embedding: Embedding | None) -> list[str]:
+def module_head(name: str, libraries: Set[str], embedding: Embedding | None) -> list[str]:
     """The lines above the first class or function of a model.
 
     Args:
         name: The class of the model.
-        code: The text that follows.
-        embedding: Of a standalone module: what `code` uses of the runtime.
+        libraries: Which of the modules that may be imported its code uses.
+        embedding: Of a standalone module: which pieces of the runtime it uses.
     """
-    used = {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}
     export = f'__all__ = ["{name}"]'
     if embedding is None:
-        lines = ["import torch"] if "torch" in used else []
-        lines += ["import torch.nn.functional as F"] if "F" in used else []
-        runtime = [word for word in ("init", "kernels", "layers", "trace") if word in used]
+        lines = ["import torch"] if "torch" in libraries else []
+        lines += ["import torch.nn.functional as F"] if "F" in libraries else []
+        runtime = sorted({*libraries, "trace"} - {"torch", "F"})
         lines.append(f"from linvit_runtime import {', '.join(runtime)}")
         return [*lines, "from torch import Tensor, nn", "", export]
-    pieces = embedding.pieces
-    carried = "\n\n\n".join(piece.text for piece in pieces.values())
-    used |= {node.id for node in ast.walk(ast.parse(carried)) if isinstance(node, ast.Name)}
-    imports = [place for piece in pieces.values() for place in piece.imports]
+    pieces = embedding.pieces.values()
+    imports = [place for piece in pieces for place in piece.imports]
+    imports += [LIBRARIES[library] for library in sorted(libraries)]
     imports += [("torch", "Tensor"), ("torch", "nn")]
-    imports += [("torch", "")] if "torch" in used else []
-    imports += [("torch.nn.functional as F", "")] if "F" in used else []
     head = ["from __future__ import annotations", "", *import_lines(imports), "", export]
     if not pieces:
         return head
+    carried = "\n\n\n".join(piece.text for piece in pieces)
     return [*head, "", *_BEFORE, "", "", *carried.split("\n"), "", "", _AFTER]

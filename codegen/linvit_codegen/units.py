@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 
 from linvit_codegen.intrinsics import Kernels, kernel_call
-from linvit_codegen.joint import members_of, slots_of
+from linvit_codegen.joint import members_of, slots_of, slotted
 from linvit_dsl.graph.ir import Apply, Call, Graph, Node, Repeat, Slot, Store, TensorType, Value
 from linvit_dsl.ops.code import Code
 from linvit_dsl.ops.initializers import redraw_period, stored
@@ -45,6 +45,7 @@ class Units:
         self.kernels: Kernels = kernels
         self._of: dict[Graph, Unit] = {}
         self._by_key: dict[Key, Unit] = {}
+        self._trained: dict[Graph, int] = {}
         self._collect(top)
 
     def __iter__(self) -> Iterator[Unit]:
@@ -66,6 +67,23 @@ class Units:
     def is_kernel(self, node: Call) -> bool:
         """Whether a kernel computes this call."""
         return kernel_call(node.graph, (HOLE,) * len(node.arguments), self.kernels) is not None
+
+    def num_trained(self, graph: Graph) -> int:
+        """How many trained numbers a block holds; those of a shared part count once."""
+        if graph not in self._trained:
+            total, seen = 0, set[Slot]()
+            for node in slotted(graph.walk()):
+                if node.slot is None or node.slot in seen:
+                    continue
+                seen.add(node.slot)
+                if isinstance(node, Call):
+                    total += self.num_trained(node.graph)
+                elif isinstance(node, Apply):
+                    total += node.num_trained
+                else:
+                    total += node.weight.elements if node.trained else 0
+            self._trained[graph] = total
+        return self._trained[graph]
 
     def _graph_key(self, graph: Graph) -> Key:
         numbers: dict[Value, int] = {}

@@ -104,7 +104,8 @@ def expect_generated(text: str) -> ast.Module:
     """
     tree = _parsed(text)
     defined = [n.name for n in tree.body if isinstance(n, ast.ClassDef | ast.FunctionDef)]
-    exported = [name for name in defined if f"__all__ = ['{name}']" in map(_text, tree.body)]
+    exports = {_text(node) for node in tree.body if isinstance(node, ast.Assign)}
+    exported = [name for name in defined if f"__all__ = ['{name}']" in exports]
     if not exported:
         raise NotGenerated(1, "no model")
     _Gate(exported[0], tuple(defined)).check(tree)
@@ -157,12 +158,13 @@ class _Gate:
             self._top_level(statement)
         classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
         placed = {*tree.body, *(node for class_ in classes for node in class_.body)}
-        for node in ast.walk(tree):
+        nodes = list(ast.walk(tree))
+        for node in nodes:
             if isinstance(node, _PLACED) and node not in placed:
                 self._refuse(node, f"`{_text(node)[:60]}` in a function")
             if isinstance(node, ast.For):  # `for layer in self.layers`
                 self._callable |= {n.id for n in ast.walk(node.target) if isinstance(n, ast.Name)}
-        for node in ast.walk(tree):
+        for node in nodes:
             if not isinstance(node, _NODES):
                 self._refuse(node, f"a {type(node).__name__}")
             if isinstance(node, ast.Attribute):
@@ -247,17 +249,19 @@ class _Gate:
 
         No variable has a name that means something else, so that none is called in its place.
         """
-        for node in ast.walk(function):
+        nodes = list(ast.walk(function))
+        for node in nodes:
             if isinstance(node, ast.arguments) and (node.defaults or node.kw_defaults):
                 self._refuse(function, "a default")
-        bound = {node.arg for node in ast.walk(function) if isinstance(node, ast.arg)}
-        names = [node for node in ast.walk(function) if isinstance(node, ast.Name)]
+        bound = {node.arg for node in nodes if isinstance(node, ast.arg)}
+        names = [node for node in nodes if isinstance(node, ast.Name)]
         bound |= {node.id for node in names if isinstance(node.ctx, ast.Store)}
         clash = bound & (_RESERVED | self._defined) | {n for n in bound if n.startswith("__")}
         if clash:
             self._refuse(function, f"a variable called {min(clash)}")
+        known = bound | self._known
         for node in names:
-            if node.id not in bound | self._known:
+            if node.id not in known:
                 self._refuse(node, f"the name {node.id}")
 
     def _attribute(self, node: ast.Attribute) -> None:

@@ -14,6 +14,14 @@ _ASSIGNMENT = re.compile(
 )
 
 
+_LIBRARY = re.compile(r"(?<![\w.])(F|init|kernels|layers|torch|trace)\.")
+
+# Where a list is broken into lines: behind its opening bracket, and before the closing one. Texts
+# are matched to be left alone.
+_BROKEN = re.compile(
+    r'(?P<text>"(?:[^"\\\n]|\\.)*")|(?P<opening>[\[(])[ \t]*\n\s*|,?[ \t]*\n\s*(?=[\])])'
+)
+
 _GLUE = "\x00"
 """Stands for a space at which a line must not end; `printable` text has none."""
 
@@ -31,12 +39,18 @@ class Writer:
 
     Args:
         embedding: Of a standalone module: expressions use what it carries along.
+
+    Attributes:
+        lines: All of them.
+        places: By line, from 0.
+        libraries: Which of the modules that may be imported are used.
     """
 
     def __init__(self, embedding: Embedding | None = None) -> None:
         self._embedding = embedding
         self.lines: list[str] = []
         self.places: dict[int, Place] = {}
+        self.libraries: set[str] = set()
 
     def text(self, indent: int, *lines: str) -> None:
         """Add lines as they are."""
@@ -54,6 +68,7 @@ class Writer:
         first = len(self.lines)
         if self._embedding is not None:
             expression = self._embedding.local(expression)
+        self.libraries.update(_LIBRARY.findall(expression))
         self.lines += statement(prefix, expression, indent, suffix)
         if place is not None:
             self.places.update(dict.fromkeys(range(first, len(self.lines)), place))
@@ -132,4 +147,5 @@ def target(span: Span) -> str:
 
 def _without_comments(text: str) -> str:
     parts = re.findall(r'"(?:[^"\\\n]|\\.)*"|#[^\n]*|[^"#]+|"', text)
-    return "".join(part for part in parts if not part.startswith("#"))
+    code = "".join(part for part in parts if not part.startswith("#"))
+    return _BROKEN.sub(lambda found: found["text"] or found["opening"] or "", code)

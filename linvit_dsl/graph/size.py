@@ -183,6 +183,18 @@ def product(sizes: tuple[Size, ...] | list[Size]) -> Size:
     return symbolic if whole == 1 else symbolic * whole
 
 
+def quotient(size: Size, divisor: Size) -> Size | None:
+    """`size / divisor` if that is whole for every batch, else None."""
+    if isinstance(size, int) and isinstance(divisor, int):
+        return size // divisor if divisor and size % divisor == 0 else None
+    found = Poly.of(size).exact_div(divisor)
+    if found is None or not found.integral:
+        return None
+    whole = simplify(found)
+    assert isinstance(whole, int | Poly), "an integral constant is an int"
+    return whole
+
+
 def at_batch(size: Size, batch: int) -> int:
     """The number that `size` is when the batch `B` is `batch`."""
     return size if isinstance(size, int) else _at_batch(size, batch)

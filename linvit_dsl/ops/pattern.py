@@ -13,7 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from linvit_dsl.graph.ir import Dim, TensorType
-from linvit_dsl.graph.size import Poly, Size, at_batch, product, simplify
+from linvit_dsl.graph.size import Size, at_batch, product, quotient
 from linvit_dsl.ops.attributes import Axes
 from linvit_dsl.ops.op import OpProblem
 from linvit_dsl.ops.shapes import plural
@@ -205,25 +205,22 @@ def _divide(
 ) -> None:
     """Find the one size that an axis leaves open, or check that the known ones fit."""
     open_names = [name for name in group if name not in sizes]
-    size = x.sizes[index]
+    size = x.dims[index].size
+    known = product([sizes[name] for name in group if name in sizes])
+    if not open_names and known == size:
+        return
+    if len(open_names) == 1 and (whole := quotient(size, known)) is not None:
+        sizes[open_names[0]] = whole
+        return
     shown = group[0] if len(group) == 1 else f"({' '.join(group)})" if group else "1"
     slots: dict[str, Any] = {"pattern": pattern.text, "given": x, "size": size, "group": shown}
     slots |= {"axis": index, "axes": ((0, index),)}
     if len(open_names) > 1:
         help = f"give the size of one of them: `{open_names[0]} = ...`"
         raise OpProblem("E0346", help=help, **slots)
-    known = product([sizes[name] for name in group if name in sizes])
     if not open_names:
-        if known != size:
-            raise OpProblem("E0342", known=known, **slots)
-        return
-    quotient = Poly.of(size).exact_div(known)
-    if quotient is None or not quotient.integral:
-        help = _divisors(size, known)
-        raise OpProblem("E0344", help=help, known=known, **slots)
-    whole = simplify(quotient)
-    assert isinstance(whole, int | Poly), "an integral constant is an int"
-    sizes[open_names[0]] = whole
+        raise OpProblem("E0342", known=known, **slots)
+    raise OpProblem("E0344", help=_divisors(size, known), known=known, **slots)
 
 
 def _divisors(size: Size, near: Size) -> str:

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from linvit_codegen import Options, generate
+from linvit_codegen.passes import LEVELS
 from linvit_dsl.check import elaborate, find_spec, open_program, shipped_specs
 from linvit_dsl.check.models import Model
+from linvit_dsl.graph.cost import cost
 from tests.codegen.conftest import Load
 from tests.codegen.interpreter import interpret, randomize
 from tests.conftest import Golden
@@ -113,6 +115,15 @@ def test_the_module_has_the_parameters_of_the_design(
         module = getattr(load(generated), generated.name)()
     assert sum(p.numel() for p in module.parameters()) == parameters
     assert f": {parameters:,} parameters, " in generated.text
+
+
+@pytest.mark.parametrize("spec", shipped_specs())
+def test_the_header_states_what_the_model_costs(spec: str) -> None:
+    graph = model(spec).graph
+    total = cost(graph)
+    stated = f": {total.params:,} parameters, {total.macs:,} multiply-adds at batch 1\n"
+    for level in LEVELS:
+        assert stated in generate(graph, options=Options(level=level)).text
 
 
 def test_linear_attention_is_a_kernel_unless_asked_otherwise() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from linvit_dsl.graph.ir import Apply, TensorType
-from linvit_dsl.graph.size import Poly, Size, simplify
+from linvit_dsl.graph.size import Size, product, quotient
 from linvit_dsl.ops.pattern import Group, Solution, solve
 from linvit_dsl.ops.pattern_code import rearrangement
 from linvit_dsl.ops.rearrange import Rearrange
@@ -109,7 +109,7 @@ def _cut(
     theirs = [(name, size) for name, size in theirs if size != 1]
     while ours and theirs:
         (a, a_size), (b, b_size) = ours.pop(), theirs.pop()
-        rest_a, rest_b = _quotient(a_size, b_size), _quotient(b_size, a_size)
+        rest_a, rest_b = quotient(a_size, b_size), quotient(b_size, a_size)
         if rest_a is None and rest_b is None:
             return False
         piece = f"p{len(pieces)}"
@@ -123,17 +123,6 @@ def _cut(
     return not ours and not theirs
 
 
-def _quotient(size: Size, divisor: Size) -> Size | None:
-    if isinstance(size, int) and isinstance(divisor, int):
-        return size // divisor if size % divisor == 0 else None
-    quotient = Poly.of(size).exact_div(divisor)
-    if quotient is None or not quotient.integral:
-        return None
-    whole = simplify(quotient)
-    assert isinstance(whole, int | Poly), "an integral constant is an int"
-    return whole
-
-
 def _coarse(before: tuple[Group, ...], after: tuple[Group, ...], sizes: dict[str, Size]) -> Layout:
     """The same with pieces joined that are neighbours on both sides."""
     follows_before, follows_after = _followers(before), _followers(after)
@@ -144,9 +133,7 @@ def _coarse(before: tuple[Group, ...], after: tuple[Group, ...], sizes: dict[str
         size, name = sizes[start], start
         while name in joined:
             name = joined[name]
-            whole = simplify(Poly.of(size) * sizes[name])
-            assert isinstance(whole, int | Poly), "a product of whole numbers"
-            size = whole
+            size = product((size, sizes[name]))
         runs[start] = size
 
     def heads(side: tuple[Group, ...]) -> tuple[Group, ...]:

@@ -13,6 +13,7 @@ from linvit_dsl.graph.ir import Apply, Call, Graph, Node, Repeat, Store, Value
 from linvit_dsl.ops.rearrange import Rearrange
 from linvit_dsl.ops.split import Split
 from linvit_dsl.ops.stack import Stack
+from linvit_dsl.ops.transpose import Transpose
 
 
 def with_rearrangements_composed(top: Graph) -> Graph:
@@ -63,17 +64,16 @@ def _shortened(
 
     None if `node` is no rearrangement, or torch would need as many calls for one as for two.
     """
-    second = _layout(node, layouts)
-    if second is None:
+    if len(node.arguments) != 1 or not _may_move(node):
         return None
-    (x,) = node.arguments
-    x = block.current(x)
+    x = block.current(node.arguments[0])
     before = block.producers.get(x)
     if not isinstance(before, Apply | Call) or before not in kept or block.uses[x] != 1:
         return None
-    first = _layout(before, layouts)
-    both = None if first is None else composed(first, second)
-    if first is None or both is None:
+    first = _layout(before, layouts) if _may_move(before) else None
+    second = _layout(node, layouts) if first is not None else None
+    both = composed(first, second) if first is not None and second is not None else None
+    if first is None or second is None or both is None:
         return None
     # A block has a name that says what it does, so it stays unless next to nothing is left of it.
     named = isinstance(before, Call) or isinstance(node, Call)
@@ -93,12 +93,19 @@ def _shortened(
     return new
 
 
+def _may_move(node: Apply | Call) -> bool:
+    """Whether a node can be a rearrangement, as far as one sees without looking into blocks."""
+    if isinstance(node, Apply):
+        return node.op is Rearrange or node.op is Transpose
+    return node.slot is None and not node.graph.intrinsic and not node.graph.float32
+
+
 def _layout(node: Apply | Call, layouts: dict[Graph, Layout | None]) -> Layout | None:
     """The rearrangement that a node is, None if it is none."""
-    if isinstance(node, Apply):
-        return layout_of(node) if node.slot is None and len(node.arguments) == 1 else None
-    if node.slot is not None or node.graph.intrinsic or node.graph.float32:
+    if not _may_move(node):
         return None
+    if isinstance(node, Apply):
+        return layout_of(node)
     if node.graph not in layouts:
         layouts[node.graph] = _layout_of_block(node.graph, layouts)
     return layouts[node.graph]
