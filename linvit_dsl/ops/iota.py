@@ -51,7 +51,7 @@ class Iota(Movement):
     ) -> Tensor:
         import torch
 
-        return torch.ones(attributes.size).cumsum(0) - 1
+        return torch.ones(attributes.size, dtype=torch.float64).cumsum(0) - 1
 
     @staticmethod
     def examples() -> Iterator[Example]:

@@ -16,6 +16,7 @@ from tests.codegen.interpreter import interpret, randomize
 from tests.conftest import Golden
 
 SMALL = {"d": 24, "depth": 2, "image": 16, "classes": 5, "heads": 2}
+STAGES = {"depths": [2, 1, 2, 1], "heads": [1, 2, 2, 4], "window": 3, "d": 8}
 CASES = [
     ("baseline", "BaselineViT", {}),
     ("baseline", "BaselineViT", {"registers": 2, "drop_path": 0.1}),
@@ -34,6 +35,14 @@ CASES = [
     ("nystromformer", "NystromformerViT", {"landmarks": 5, "image": 20}),
     ("nystromformer", "NystromformerViT", {"landmarks": 9, "landmark": '"grid"', "cls": "false"}),
     ("hybrid", "HybridViT", {"window": 3, "image": 28, "width": 20}),
+    ("swin", "SwinTiny", {"depth": None, "image": 10, "patch": 1, **STAGES}),
+    ("deit3", "DeiT3Digits", {"heads": None, "registers": 1}),
+    ("rope", "RopeViT", {"width": 20, "registers": 1}),
+    ("rope", "RopeLinearViT", {"readout": '"mean"'}),
+    ("dense", "DenseViT", {"width": 24}),
+    ("dense", "SwinFpn", {"depth": None, "width": 12, "patch": 1, "c": 8, **STAGES}),
+    ("video", "VideoViT", {"frames": 4, "patch": 8}),
+    ("video", "JointVideoViT", {"frames": 4, "patch": 8}),
 ]
 OPTIONS = [
     Options(level=0),
@@ -49,7 +58,8 @@ Statics = Mapping[str, object]
 
 def model(spec: str, name: str | None = None, statics: Statics | None = None) -> Model:
     path, _ = find_spec(spec)
-    overrides = {word: str(value) for word, value in (statics or {}).items()}
+    given = {word: value for word, value in (statics or {}).items() if value is not None}
+    overrides = {word: str(value) for word, value in given.items()}
     return elaborate(open_program(path), name, overrides)
 
 

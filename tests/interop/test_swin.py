@@ -35,7 +35,7 @@ def names() -> Table:
             table += [
                 (f"{theirs}.attn.qkv", tuple(f"{ours}.attn.{x}" for x in "qkv")),
                 (f"{theirs}.attn.proj", f"{ours}.attn.out"),
-                (f"{theirs}.attn.relative_position_bias_table", f"{ours}.attn.table"),
+                (f"{theirs}.attn.relative_position_bias_table", f"{ours}.attn.relative_bias"),
                 (theirs, ours),
             ]
     return table
@@ -95,6 +95,6 @@ def test_another_swin_is_noticed(change: str) -> None:
     elif change == "shift":
         block.shift_size, block.attn_mask = (0, 0), None
     else:
-        key = "pyramid.stages.0.layers.0.attn.table"
+        key = "pyramid.stages.0.layers.0.attn.relative_bias"
         weights[key] = weights[key].flip(0)
     assert difference(filled(ours(size, patch, window), weights), theirs, size) > 1e-5

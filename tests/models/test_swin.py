@@ -59,9 +59,9 @@ def test_a_wrong_reference_is_noticed(tmp_path: Path) -> None:
     module, weights = attention(tmp_path, grid, shifted=True)
     x = drawn(2, 63, CHANNELS, seed=1)
     wrong = [reference(x, weights, grid, shifted=False)]
-    table = weights["attn.table"]
+    table = weights["attn.relative_bias"]
     for other in (torch.zeros_like(table), table.flip(0)):
-        wrong += [reference(x, weights | {"attn.table": other}, grid, shifted=True)]
+        wrong += [reference(x, weights | {"attn.relative_bias": other}, grid, shifted=True)]
     # A grid that is rolled beforehand has no seam in the middle of its windows.
     rolled = x.unflatten(1, grid).roll((-2, -2), (1, 2)).flatten(1, 2)
     y = reference(rolled, weights, grid, shifted=False)

@@ -11,11 +11,14 @@ from torch.optim import AdamW
 from linvit_dsl.check import recipe as schema
 from linvit_runtime.train.problems import CheckpointProblem
 
-# Learned tables that are no matrices, by their names in linvit's blocks (the first line) and in
-# papers and checkpoints. Pulling them towards zero has no meaning; timm, DeiT and Swin exempt them.
+# Learned tables that are no matrices, by their names in linvit's blocks (the first lines) and in
+# papers and checkpoints (the last). Pulling them towards zero has no meaning; timm, DeiT and Swin
+# exempt them.
 UNDECAYED = frozenset(
-    {"pos", "cls_token", "register_tokens", "mix", "gamma"}
+    {"pos", "cls_token", "register_tokens", "mix", "gamma", "times", "places", "relative_bias"}
+    | {"gather_bias", "spread_bias", "global_tokens", "temperature"}
     | {"pos_embed", "position", "cls", "reg", "reg_token", "registers", "bank"}
+    | {"relative_position_bias_table"}
 )
 
 

@@ -45,7 +45,7 @@ def shifted_window_attention(
     pairs = (label[:, :, None] == label[:, None, :]).all(0)
     down = rows[1][row][:, None] - rows[1][row][None, :] + sides[0] - 1
     right = columns[1][column][:, None] - columns[1][column][None, :] + sides[1] - 1
-    bias = weights["table"][down * (2 * sides[1] - 1) + right].permute(2, 0, 1)
+    bias = weights["relative_bias"][down * (2 * sides[1] - 1) + right].permute(2, 0, 1)
     q, k, v = (
         heads_apart(linear(x, weights[f"{name}.weight"], weights[f"{name}.bias"]), heads)
         for name in "qkv"

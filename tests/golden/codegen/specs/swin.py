@@ -4,7 +4,7 @@
 # passes: fused_attention, evaluation_order, common_subexpressions, rearrangements,
 #   dead_code
 # sources sha256:...
-# body sha256:d96993cafd8a6051c4e2990a9a765cd059cb406e2647a3c33f02b8d08628795c
+# body sha256:4b958fadd7a7a5ed828e5bb074f1b30d8b1b03011d85dfdc430af148af1d1189
 import torch
 import torch.nn.functional as F
 from linvit_runtime import init, layers, trace
@@ -98,7 +98,7 @@ class SwinAttention(nn.Module):
         self.q = init.trunc_normal(nn.Linear(96, 96), 0.02)
         self.k = init.trunc_normal(nn.Linear(96, 96), 0.02)
         self.v = init.trunc_normal(nn.Linear(96, 96), 0.02)
-        self.table = nn.Parameter(init.trunc_normal(torch.empty(169, 3), 0.02))
+        self.relative_bias = nn.Parameter(init.trunc_normal(torch.empty(169, 3), 0.02))
         self.out = init.trunc_normal(nn.Linear(96, 96), 0.02)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -112,10 +112,10 @@ class SwinAttention(nn.Module):
         k = window_heads(self.k(x))
         # v = x |> linear[d]@v |> WindowHeads[heads]
         v = window_heads(self.v(x))
-        # relative = table |> RelativeBias[heads, [i, j]]
-        relative = relative_bias(self.table)
-        # y = attend(q, k, v, bias = relative)
-        y = layers.attend(q, k, v, bias=relative)
+        # bias = relative_bias |> RelativeBias[heads, [i, j]]
+        bias = relative_bias(self.relative_bias)
+        # y = attend(q, k, v, bias = bias)
+        y = layers.attend(q, k, v, bias=bias)
         # y = y |> rearrange["b g h m c -> b g m (h c)"] |> linear[d]@out
         #     |> Join[[i, j], grid]
         y = join(self.out(y.transpose(2, 3).flatten(3)))
@@ -235,7 +235,7 @@ class SwinAttention2(nn.Module):
         self.q = init.trunc_normal(nn.Linear(96, 96), 0.02)
         self.k = init.trunc_normal(nn.Linear(96, 96), 0.02)
         self.v = init.trunc_normal(nn.Linear(96, 96), 0.02)
-        self.table = nn.Parameter(init.trunc_normal(torch.empty(169, 3), 0.02))
+        self.relative_bias = nn.Parameter(init.trunc_normal(torch.empty(169, 3), 0.02))
         self.together = Together()
         self.together2 = Together()
         self.out = init.trunc_normal(nn.Linear(96, 96), 0.02)
@@ -253,16 +253,16 @@ class SwinAttention2(nn.Module):
         k = window_heads(self.k(x))
         # v = x |> linear[d]@v |> WindowHeads[heads]
         v = window_heads(self.v(x))
-        # relative = table |> RelativeBias[heads, [i, j]]
-        relative = relative_bias(self.table)
+        # bias = relative_bias |> RelativeBias[heads, [i, j]]
+        bias = relative_bias(self.relative_bias)
         # rows = Together[h, i, down]() |> rearrange["r p q -> r 1 p 1 q 1"]
         rows = self.together().reshape(8, 1, 7, 1, 7, 1)
         # columns = Together[w, j, right]() |> rearrange["c p q -> 1 c 1 p 1 q"]
         columns = self.together2().reshape(1, 8, 1, 7, 1, 7)
         # seen = (rows * columns) |> rearrange["r c i j p q -> 1 (r c) 1 (i j) (p q)"]
         seen = (rows * columns).reshape(1, 64, 1, 49, 49)
-        # y = attend(q, k, v, keep = seen, bias = relative)
-        y = layers.attend(q, k, v, keep=seen, bias=relative)
+        # y = attend(q, k, v, keep = seen, bias = bias)
+        y = layers.attend(q, k, v, keep=seen, bias=bias)
         # y = y |> rearrange["b g h m c -> b g m (h c)"] |> linear[d]@out
         #     |> Join[[i, j], grid]
         y = join(self.out(y.transpose(2, 3).flatten(3)))
@@ -391,7 +391,7 @@ class SwinAttention3(nn.Module):
         self.q = init.trunc_normal(nn.Linear(192, 192), 0.02)
         self.k = init.trunc_normal(nn.Linear(192, 192), 0.02)
         self.v = init.trunc_normal(nn.Linear(192, 192), 0.02)
-        self.table = nn.Parameter(init.trunc_normal(torch.empty(169, 6), 0.02))
+        self.relative_bias = nn.Parameter(init.trunc_normal(torch.empty(169, 6), 0.02))
         self.out = init.trunc_normal(nn.Linear(192, 192), 0.02)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -405,10 +405,10 @@ class SwinAttention3(nn.Module):
         k = window_heads_2(self.k(x))
         # v = x |> linear[d]@v |> WindowHeads[heads]
         v = window_heads_2(self.v(x))
-        # relative = table |> RelativeBias[heads, [i, j]]
-        relative = relative_bias_2(self.table)
-        # y = attend(q, k, v, bias = relative)
-        y = layers.attend(q, k, v, bias=relative)
+        # bias = relative_bias |> RelativeBias[heads, [i, j]]
+        bias = relative_bias_2(self.relative_bias)
+        # y = attend(q, k, v, bias = bias)
+        y = layers.attend(q, k, v, bias=bias)
         # y = y |> rearrange["b g h m c -> b g m (h c)"] |> linear[d]@out
         #     |> Join[[i, j], grid]
         y = join_2(self.out(y.transpose(2, 3).flatten(3)))
@@ -530,7 +530,7 @@ class SwinAttention4(nn.Module):
         self.q = init.trunc_normal(nn.Linear(192, 192), 0.02)
         self.k = init.trunc_normal(nn.Linear(192, 192), 0.02)
         self.v = init.trunc_normal(nn.Linear(192, 192), 0.02)
-        self.table = nn.Parameter(init.trunc_normal(torch.empty(169, 6), 0.02))
+        self.relative_bias = nn.Parameter(init.trunc_normal(torch.empty(169, 6), 0.02))
         self.together = Together2()
         self.together2 = Together2()
         self.out = init.trunc_normal(nn.Linear(192, 192), 0.02)
@@ -548,16 +548,16 @@ class SwinAttention4(nn.Module):
         k = window_heads_2(self.k(x))
         # v = x |> linear[d]@v |> WindowHeads[heads]
         v = window_heads_2(self.v(x))
-        # relative = table |> RelativeBias[heads, [i, j]]
-        relative = relative_bias_2(self.table)
+        # bias = relative_bias |> RelativeBias[heads, [i, j]]
+        bias = relative_bias_2(self.relative_bias)
         # rows = Together[h, i, down]() |> rearrange["r p q -> r 1 p 1 q 1"]
         rows = self.together().reshape(4, 1, 7, 1, 7, 1)
         # columns = Together[w, j, right]() |> rearrange["c p q -> 1 c 1 p 1 q"]
         columns = self.together2().reshape(1, 4, 1, 7, 1, 7)
         # seen = (rows * columns) |> rearrange["r c i j p q -> 1 (r c) 1 (i j) (p q)"]
         seen = (rows * columns).reshape(1, 16, 1, 49, 49)
-        # y = attend(q, k, v, keep = seen, bias = relative)
-        y = layers.attend(q, k, v, keep=seen, bias=relative)
+        # y = attend(q, k, v, keep = seen, bias = bias)
+        y = layers.attend(q, k, v, keep=seen, bias=bias)
         # y = y |> rearrange["b g h m c -> b g m (h c)"] |> linear[d]@out
         #     |> Join[[i, j], grid]
         y = join_2(self.out(y.transpose(2, 3).flatten(3)))
@@ -686,7 +686,7 @@ class SwinAttention5(nn.Module):
         self.q = init.trunc_normal(nn.Linear(384, 384), 0.02)
         self.k = init.trunc_normal(nn.Linear(384, 384), 0.02)
         self.v = init.trunc_normal(nn.Linear(384, 384), 0.02)
-        self.table = nn.Parameter(init.trunc_normal(torch.empty(169, 12), 0.02))
+        self.relative_bias = nn.Parameter(init.trunc_normal(torch.empty(169, 12), 0.02))
         self.out = init.trunc_normal(nn.Linear(384, 384), 0.02)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -700,10 +700,10 @@ class SwinAttention5(nn.Module):
         k = window_heads_3(self.k(x))
         # v = x |> linear[d]@v |> WindowHeads[heads]
         v = window_heads_3(self.v(x))
-        # relative = table |> RelativeBias[heads, [i, j]]
-        relative = relative_bias_3(self.table)
-        # y = attend(q, k, v, bias = relative)
-        y = layers.attend(q, k, v, bias=relative)
+        # bias = relative_bias |> RelativeBias[heads, [i, j]]
+        bias = relative_bias_3(self.relative_bias)
+        # y = attend(q, k, v, bias = bias)
+        y = layers.attend(q, k, v, bias=bias)
         # y = y |> rearrange["b g h m c -> b g m (h c)"] |> linear[d]@out
         #     |> Join[[i, j], grid]
         y = join_3(self.out(y.transpose(2, 3).flatten(3)))
@@ -825,7 +825,7 @@ class SwinAttention6(nn.Module):
         self.q = init.trunc_normal(nn.Linear(384, 384), 0.02)
         self.k = init.trunc_normal(nn.Linear(384, 384), 0.02)
         self.v = init.trunc_normal(nn.Linear(384, 384), 0.02)
-        self.table = nn.Parameter(init.trunc_normal(torch.empty(169, 12), 0.02))
+        self.relative_bias = nn.Parameter(init.trunc_normal(torch.empty(169, 12), 0.02))
         self.together = Together3()
         self.together2 = Together3()
         self.out = init.trunc_normal(nn.Linear(384, 384), 0.02)
@@ -843,16 +843,16 @@ class SwinAttention6(nn.Module):
         k = window_heads_3(self.k(x))
         # v = x |> linear[d]@v |> WindowHeads[heads]
         v = window_heads_3(self.v(x))
-        # relative = table |> RelativeBias[heads, [i, j]]
-        relative = relative_bias_3(self.table)
+        # bias = relative_bias |> RelativeBias[heads, [i, j]]
+        bias = relative_bias_3(self.relative_bias)
         # rows = Together[h, i, down]() |> rearrange["r p q -> r 1 p 1 q 1"]
         rows = self.together().reshape(2, 1, 7, 1, 7, 1)
         # columns = Together[w, j, right]() |> rearrange["c p q -> 1 c 1 p 1 q"]
         columns = self.together2().reshape(1, 2, 1, 7, 1, 7)
         # seen = (rows * columns) |> rearrange["r c i j p q -> 1 (r c) 1 (i j) (p q)"]
         seen = (rows * columns).reshape(1, 4, 1, 49, 49)
-        # y = attend(q, k, v, keep = seen, bias = relative)
-        y = layers.attend(q, k, v, keep=seen, bias=relative)
+        # y = attend(q, k, v, keep = seen, bias = bias)
+        y = layers.attend(q, k, v, keep=seen, bias=bias)
         # y = y |> rearrange["b g h m c -> b g m (h c)"] |> linear[d]@out
         #     |> Join[[i, j], grid]
         y = join_3(self.out(y.transpose(2, 3).flatten(3)))
@@ -980,7 +980,7 @@ class SwinAttention7(nn.Module):
         self.q = init.trunc_normal(nn.Linear(768, 768), 0.02)
         self.k = init.trunc_normal(nn.Linear(768, 768), 0.02)
         self.v = init.trunc_normal(nn.Linear(768, 768), 0.02)
-        self.table = nn.Parameter(init.trunc_normal(torch.empty(169, 24), 0.02))
+        self.relative_bias = nn.Parameter(init.trunc_normal(torch.empty(169, 24), 0.02))
         self.out = init.trunc_normal(nn.Linear(768, 768), 0.02)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -992,10 +992,10 @@ class SwinAttention7(nn.Module):
         k = window_heads_4(self.k(x))
         # v = x |> linear[d]@v |> WindowHeads[heads]
         v = window_heads_4(self.v(x))
-        # relative = table |> RelativeBias[heads, [i, j]]
-        relative = relative_bias_4(self.table)
-        # y = attend(q, k, v, bias = relative)
-        y = layers.attend(q, k, v, bias=relative)
+        # bias = relative_bias |> RelativeBias[heads, [i, j]]
+        bias = relative_bias_4(self.relative_bias)
+        # y = attend(q, k, v, bias = bias)
+        y = layers.attend(q, k, v, bias=bias)
         # y = y |> rearrange["b g h m c -> b g m (h c)"] |> linear[d]@out
         #     |> Join[[i, j], grid]
         y = self.out(y.transpose(2, 3).flatten(3))
