@@ -43,6 +43,13 @@ CASES = [
     ("dense", "SwinFpn", {"depth": None, "width": 12, "patch": 1, "c": 8, **STAGES}),
     ("video", "VideoViT", {"frames": 4, "patch": 8}),
     ("video", "JointVideoViT", {"frames": 4, "patch": 8}),
+    ("xcit", "XCiT", {"width": 12}),
+    ("agent", "AgentViT", {"agents": [3, 2], "width": 12}),
+    ("flatten", "FlattenViT", {"power": 2}),
+    ("feature_maps", "EfficientAttentionViT", {}),
+    ("grouped_query", "GroupedQueryLinearViT", {}),
+    ("hydravit", "HydraViT", {"branches": 3, "fusion": '"concat"'}),
+    ("ripplevit", "RippleViTFullQuery", {"stages": 2}),
 ]
 OPTIONS = [
     Options(level=0),
