@@ -9,7 +9,7 @@ from typing import Any, assert_never
 from linvit_dsl.check import arithmetic
 from linvit_dsl.check.builder import GraphBuilder
 from linvit_dsl.check.defaults import extended
-from linvit_dsl.check.dimensions import as_dimension
+from linvit_dsl.check.dimensions import as_dimension, with_values
 from linvit_dsl.check.expressions import Expressions
 from linvit_dsl.check.operators import combine
 from linvit_dsl.check.provenance import chain, named, quote
@@ -25,8 +25,8 @@ from linvit_dsl.check.values import (
     kind_of,
     show,
 )
-from linvit_dsl.check.walk import bound_by, children, references
-from linvit_dsl.errors import Label, Span, SpecError, diagnose
+from linvit_dsl.check.walk import bound_by, references
+from linvit_dsl.errors import Label, SpecError, diagnose
 from linvit_dsl.graph import limits
 from linvit_dsl.graph.ir import Carried, Node, Origin, Value
 from linvit_dsl.graph.size import Poly, at_batch
@@ -190,7 +190,7 @@ class Body:
                 diagnose("E0303", statement.span, name=name.name, first=known, second=number)
             )
         how = f"from {quote(statement.span.text)}"
-        worked = substituted(statement.value, self.scope)
+        worked = with_values(statement.value, self.scope.names)
         how += f" = {worked}" if worked not in (str(number), statement.value.span.text) else ""
         sources = (number.origin,) if number.origin.name else number.origin.operands
         origin = named(name.name, number, how, statement.span, *sources)
@@ -392,21 +392,3 @@ def _carried(
         if changes and len(tensors) == len(states):
             carried.append(Carried(name, tensors))
     return tuple(carried)
-
-
-def substituted(expression: ast.Expression, scope: Expressions) -> str:
-    """The text of an expression with every number's name replaced by its value: `384 / 4`."""
-    places: list[tuple[Span, str]] = []
-    pending: list[object] = [expression]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, ast.Name):
-            value = scope.names.get(node.name)
-            if isinstance(value, Number):
-                places.append((node.span, str(value)))
-        elif isinstance(node, ast.Syntax):
-            pending += children(node)
-    text, offset = expression.span.text, expression.span.start
-    for span, value in sorted(places, key=lambda place: -place[0].start):
-        text = text[: span.start - offset] + value + text[span.end - offset :]
-    return " ".join(text.split())

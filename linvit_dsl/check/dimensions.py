@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 
 from linvit_dsl.check.provenance import CausedError, chain, quote, roots
-from linvit_dsl.check.values import Division, Number
+from linvit_dsl.check.values import Division, Number, Result, Unknown
+from linvit_dsl.check.walk import children
 from linvit_dsl.errors import Diagnostic, Span, SpecError, diagnose
 from linvit_dsl.graph import limits
 from linvit_dsl.graph.ir import Origin
@@ -174,3 +176,21 @@ def _ancestors(origin: Origin) -> list[Origin]:
         found += level
         level = [operand for o in level for operand in o.operands]
     return found
+
+
+def with_values(expression: ast.Expression, names: Mapping[str, Result | Unknown]) -> str:
+    """The text of an expression with every number's name replaced by its value: `384 / 4`."""
+    places: list[tuple[Span, str]] = []
+    pending: list[object] = [expression]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.Name):
+            value = names.get(node.name)
+            if isinstance(value, Number):
+                places.append((node.span, str(value)))
+        elif isinstance(node, ast.Syntax):
+            pending += children(node)
+    text, offset = expression.span.text, expression.span.start
+    for span, value in sorted(places, key=lambda place: -place[0].start):
+        text = text[: span.start - offset] + value + text[span.end - offset :]
+    return " ".join(text.split())
