@@ -1,7 +1,7 @@
 """From a checked graph to readable PyTorch source."""
 
 from linvit_codegen.generate import Generated, Options, generate
-from linvit_codegen.header import is_untouched
+from linvit_codegen.header import is_untouched, sources_hash
 from linvit_codegen.output import OverwriteRefused, map_path, write
 from linvit_codegen.staleness import staleness
 from linvit_codegen.verify import NotGenerated, expect_generated
@@ -15,6 +15,7 @@ __all__ = [
     "generate",
     "is_untouched",
     "map_path",
+    "sources_hash",
     "staleness",
     "write",
 ]

@@ -43,7 +43,7 @@ def with_header(
         f"# {facts.model}: {facts.params:,} parameters, {facts.macs:,} multiply-adds at batch 1",
         f"# language {LANGUAGE_VERSION}, {options}",
         *wrapped(f"passes: {', '.join(passes) or 'none'}", WIDTH, "# ", "#   "),
-        f"# sources sha256:{_sources_hash(sources)}",
+        f"# sources sha256:{sources_hash(sources)}",
         f"# body sha256:{_hash(body)}",
     )
     return "\n".join(lines) + "\n" + body
@@ -102,7 +102,7 @@ def _hash(text: str) -> str:
     return sha256(text.encode()).hexdigest()
 
 
-def _sources_hash(sources: Sequence[Source]) -> str:
+def sources_hash(sources: Sequence[Source]) -> str:
     """Of the texts by the names that they import each other by: where they lie does not matter."""
     digest = sha256()
     for source in sources:

@@ -20,6 +20,8 @@ _NODES = (
     ast.Slice, ast.BinOp, ast.UnaryOp, ast.USub, ast.operator, ast.GeneratorExp,
     ast.comprehension, ast.Starred, ast.expr_context,
 )  # fmt: skip
+# A set of exact types, because this is asked of every node of a file.
+_ALLOWED = frozenset({*_NODES, *(kind for base in _NODES for kind in base.__subclasses__())})
 _PLACED = (ast.Import, ast.ImportFrom, ast.ClassDef, ast.FunctionDef)
 _IMPORTS = {
     "import torch",
@@ -165,7 +167,7 @@ class _Gate:
             if isinstance(node, ast.For):  # `for layer in self.layers`
                 self._callable |= {n.id for n in ast.walk(node.target) if isinstance(n, ast.Name)}
         for node in nodes:
-            if not isinstance(node, _NODES):
+            if type(node) not in _ALLOWED:
                 self._refuse(node, f"a {type(node).__name__}")
             if isinstance(node, ast.Attribute):
                 self._attribute(node)

@@ -104,7 +104,8 @@ def printable(text: str) -> str:
     It has no quotes that close one, no backslash, no line break and no invisible character.
     """
     text = re.sub(r"\s+", " ", text).strip()
-    text = "".join(char if char.isprintable() else "?" for char in text)
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else "?" for char in text)
     return text.replace("\\", "/").replace('"""', "'''")
 
 

@@ -52,9 +52,9 @@ def linear_attention(
         v: Values `[B, L, H, E]`.
         feature_map: One of `FEATURE_MAPS`.
         eps: Added to the denominator; at least 0. With 0, a query without features gives NaN.
-        order: What plain torch forms first on a CPU: `linear` the state S, `quadratic` the weights
-            of all pairs of tokens, which is the same function and faster for short sequences. A
-            fused kernel forms neither in memory and has one order.
+        order: `linear` forms the state S, `quadratic` the weights of all pairs of tokens: the same
+            function, which plain torch computes on a CPU, faster for very few tokens. Elsewhere
+            the order is linear whatever is asked for.
 
     Returns:
         `[B, N, H*E]`, contiguous, in the inputs' dtype (the autocast dtype under autocast).

@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from dataclasses import replace
 from difflib import unified_diff
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from linvit_codegen import Options, generate
 from linvit_codegen.passes import LEVELS, PASSES, Level, Pass, optimise
+from linvit_codegen.passes.evaluation_order import Table, with_evaluation_order
 from linvit_codegen.passes.validate import validate
 from linvit_dsl.check import elaborate, open_program
 from linvit_dsl.errors import InternalError
@@ -20,6 +22,9 @@ from tests.codegen.passes.samples import SAMPLES
 from tests.conftest import Golden
 
 FromText = Callable[[str], Graph]
+# What is measured changes from machine to machine; what is done with it does not.
+TABLE = {("split_relu", 4): 12}
+RUN = PASSES | {"evaluation_order": partial(with_evaluation_order, table=TABLE)}
 
 
 @pytest.fixture
@@ -42,7 +47,7 @@ def code(graph: Graph) -> list[str]:
 @pytest.mark.parametrize("name", PASSES)
 def test_what_a_pass_does_is_as_reviewed(name: str, from_text: FromText, golden: Golden) -> None:
     before = from_text(SAMPLES[name])
-    after = PASSES[name](before)
+    after = RUN[name](before)
     if name == "fused_attention":  # it leaves the pieces behind
         after = PASSES["dead_code"](after)
     diff = unified_diff(code(before), code(after), "before", "after", n=1000)
@@ -53,7 +58,7 @@ def test_what_a_pass_does_is_as_reviewed(name: str, from_text: FromText, golden:
 @pytest.mark.parametrize("name", PASSES)
 def test_a_pass_changes_no_result(name: str, sample: str, from_text: FromText) -> None:
     before = from_text(SAMPLES[sample])
-    after = PASSES[name](before)
+    after = RUN[name](before)
     validate(after, before, name)
     expect_equal(after, before)
 
@@ -85,8 +90,38 @@ model Plain(x: [B, 6, 8]) -> [B, 6, 8] {
 
 @pytest.mark.parametrize("name", PASSES)
 def test_a_pass_is_done_after_once(name: str, from_text: FromText) -> None:
-    once = PASSES[name](from_text(SAMPLES[name]))
-    assert code(PASSES[name](once)) == code(once)
+    once = RUN[name](from_text(SAMPLES[name]))
+    assert code(RUN[name](once)) == code(once)
+
+
+@pytest.mark.parametrize(
+    ("queries", "keys", "width", "table", "quadratic"),
+    [
+        (12, 12, 4, {("split_relu", 4): 12}, True),
+        (13, 13, 4, {("split_relu", 4): 12}, False),
+        (12, 12, 4, {}, False),
+        (12, 12, 4, {("relu", 4): 100}, False),
+        (24, 24, 8, {("split_relu", 4): 12}, True),  # twice the width, twice the tokens
+        (25, 25, 8, {("split_relu", 4): 12}, False),
+        (8, 24, 4, {("split_relu", 4): 12}, True),  # 2 * 8 * 24 / (8 + 24) = 12
+        (8, 25, 4, {("split_relu", 4): 12}, False),
+        (1, 1, 4, {("split_relu", 4): 0}, False),
+    ],
+)
+def test_the_order_follows_the_table(
+    queries: int, keys: int, width: int, table: Table, quadratic: bool, from_text: FromText
+) -> None:
+    graph = from_text(f"""
+from std.linear_attention import linear_attention
+model One(
+  q: [B, 2, {queries}, {width}], k: [B, 2, {keys}, {width}],
+) -> [B, {queries}, {2 * width}] {{
+  return linear_attention(q, k, k)
+}}
+""")
+    after = with_evaluation_order(graph, table)
+    assert ('order="quadratic"' in "".join(code(after))) is quadratic
+    assert (after is graph) is not quadratic
 
 
 def test_what_is_random_or_owns_weights_is_never_merged(from_text: FromText) -> None:
