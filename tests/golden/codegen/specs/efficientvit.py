@@ -4,7 +4,7 @@
 # passes: fused_attention, evaluation_order, common_subexpressions, rearrangements,
 #   dead_code
 # sources sha256:...
-# body sha256:a7085513dd4803ecf96b4072860cac407fc82494340e04e093355ae72362b77b
+# body sha256:715c6a6bed7b77f2a4872a63a607df04a29370ce77b34e77a48931f6735aaaf2
 import torch
 import torch.nn.functional as F
 from linvit_runtime import init, kernels, layers, trace
@@ -27,8 +27,8 @@ class ConvNorm(nn.Module):
         self.norm = nn.BatchNorm2d(8)
 
     def forward(self, x: Tensor) -> Tensor:
-        # x = x |> conv2d[ d, kernel = kernel, stride = stride, pad = kernel // 2,
-        #     groups = groups, bias = not norm, ]@conv
+        # x = x |> conv2d[d, kernel = kernel, stride = stride, pad = kernel // 2, groups
+        #     = groups, bias = not norm]@conv
         x = self.conv(x)
         # x = x |> batchnorm@norm
         x = self.norm(x)
@@ -50,8 +50,8 @@ class ConvNorm2(nn.Module):
         self.norm = nn.BatchNorm2d(8)
 
     def forward(self, x: Tensor) -> Tensor:
-        # x = x |> conv2d[ d, kernel = kernel, stride = stride, pad = kernel // 2,
-        #     groups = groups, bias = not norm, ]@conv
+        # x = x |> conv2d[d, kernel = kernel, stride = stride, pad = kernel // 2, groups
+        #     = groups, bias = not norm]@conv
         x = self.conv(x)
         # x = x |> batchnorm@norm
         x = self.norm(x)
@@ -73,8 +73,8 @@ class ConvNorm3(nn.Module):
         self.norm = nn.BatchNorm2d(8)
 
     def forward(self, x: Tensor) -> Tensor:
-        # x = x |> conv2d[ d, kernel = kernel, stride = stride, pad = kernel // 2,
-        #     groups = groups, bias = not norm, ]@conv
+        # x = x |> conv2d[d, kernel = kernel, stride = stride, pad = kernel // 2, groups
+        #     = groups, bias = not norm]@conv
         x = self.conv(x)
         # x = x |> batchnorm@norm
         x = self.norm(x)
@@ -114,8 +114,8 @@ class ConvNorm4(nn.Module):
         self.norm = nn.BatchNorm2d(32)
 
     def forward(self, x: Tensor) -> Tensor:
-        # x = x |> conv2d[ d, kernel = kernel, stride = stride, pad = kernel // 2,
-        #     groups = groups, bias = not norm, ]@conv
+        # x = x |> conv2d[d, kernel = kernel, stride = stride, pad = kernel // 2, groups
+        #     = groups, bias = not norm]@conv
         x = self.conv(x)
         # x = x |> batchnorm@norm
         x = self.norm(x)
@@ -137,8 +137,8 @@ class ConvNorm5(nn.Module):
         self.norm = nn.BatchNorm2d(32)
 
     def forward(self, x: Tensor) -> Tensor:
-        # x = x |> conv2d[ d, kernel = kernel, stride = stride, pad = kernel // 2,
-        #     groups = groups, bias = not norm, ]@conv
+        # x = x |> conv2d[d, kernel = kernel, stride = stride, pad = kernel // 2, groups
+        #     = groups, bias = not norm]@conv
         x = self.conv(x)
         # x = x |> batchnorm@norm
         x = self.norm(x)
@@ -160,8 +160,8 @@ class ConvNorm6(nn.Module):
         self.norm = nn.BatchNorm2d(16)
 
     def forward(self, x: Tensor) -> Tensor:
-        # x = x |> conv2d[ d, kernel = kernel, stride = stride, pad = kernel // 2,
-        #     groups = groups, bias = not norm, ]@conv
+        # x = x |> conv2d[d, kernel = kernel, stride = stride, pad = kernel // 2, groups
+        #     = groups, bias = not norm]@conv
         x = self.conv(x)
         # x = x |> batchnorm@norm
         x = self.norm(x)
@@ -205,8 +205,8 @@ class ConvNorm7(nn.Module):
         self.norm = nn.BatchNorm2d(64)
 
     def forward(self, x: Tensor) -> Tensor:
-        # x = x |> conv2d[ d, kernel = kernel, stride = stride, pad = kernel // 2,
-        #     groups = groups, bias = not norm, ]@conv
+        # x = x |> conv2d[d, kernel = kernel, stride = stride, pad = kernel // 2, groups
+        #     = groups, bias = not norm]@conv
         x = self.conv(x)
         # x = x |> batchnorm@norm
         x = self.norm(x)
@@ -228,8 +228,8 @@ class ConvNorm8(nn.Module):
         self.norm = nn.BatchNorm2d(64)
 
     def forward(self, x: Tensor) -> Tensor:
-        # x = x |> conv2d[ d, kernel = kernel, stride = stride, pad = kernel // 2,
-        #     groups = groups, bias = not norm, ]@conv
+        # x = x |> conv2d[d, kernel = kernel, stride = stride, pad = kernel // 2, groups
+        #     = groups, bias = not norm]@conv
         x = self.conv(x)
         # x = x |> batchnorm@norm
         x = self.norm(x)
@@ -251,8 +251,8 @@ class ConvNorm9(nn.Module):
         self.norm = nn.BatchNorm2d(16)
 
     def forward(self, x: Tensor) -> Tensor:
-        # x = x |> conv2d[ d, kernel = kernel, stride = stride, pad = kernel // 2,
-        #     groups = groups, bias = not norm, ]@conv
+        # x = x |> conv2d[d, kernel = kernel, stride = stride, pad = kernel // 2, groups
+        #     = groups, bias = not norm]@conv
         x = self.conv(x)
         # x = x |> batchnorm@norm
         x = self.norm(x)
@@ -317,8 +317,8 @@ class ConvNorm10(nn.Module):
         self.norm = nn.BatchNorm2d(64)
 
     def forward(self, x: Tensor) -> Tensor:
-        # x = x |> conv2d[ d, kernel = kernel, stride = stride, pad = kernel // 2,
-        #     groups = groups, bias = not norm, ]@conv
+        # x = x |> conv2d[d, kernel = kernel, stride = stride, pad = kernel // 2, groups
+        #     = groups, bias = not norm]@conv
         x = self.conv(x)
         # x = x |> batchnorm@norm
         x = self.norm(x)
@@ -340,8 +340,8 @@ class ConvNorm11(nn.Module):
         self.norm = nn.BatchNorm2d(32)
 
     def forward(self, x: Tensor) -> Tensor:
-        # x = x |> conv2d[ d, kernel = kernel, stride = stride, pad = kernel // 2,
-        #     groups = groups, bias = not norm, ]@conv
+        # x = x |> conv2d[d, kernel = kernel, stride = stride, pad = kernel // 2, groups
+        #     = groups, bias = not norm]@conv
         x = self.conv(x)
         # x = x |> batchnorm@norm
         x = self.norm(x)
@@ -385,8 +385,8 @@ class ConvNorm12(nn.Module):
         self.norm = nn.BatchNorm2d(128)
 
     def forward(self, x: Tensor) -> Tensor:
-        # x = x |> conv2d[ d, kernel = kernel, stride = stride, pad = kernel // 2,
-        #     groups = groups, bias = not norm, ]@conv
+        # x = x |> conv2d[d, kernel = kernel, stride = stride, pad = kernel // 2, groups
+        #     = groups, bias = not norm]@conv
         x = self.conv(x)
         # x = x |> batchnorm@norm
         x = self.norm(x)
@@ -408,8 +408,8 @@ class ConvNorm13(nn.Module):
         self.norm = nn.BatchNorm2d(128)
 
     def forward(self, x: Tensor) -> Tensor:
-        # x = x |> conv2d[ d, kernel = kernel, stride = stride, pad = kernel // 2,
-        #     groups = groups, bias = not norm, ]@conv
+        # x = x |> conv2d[d, kernel = kernel, stride = stride, pad = kernel // 2, groups
+        #     = groups, bias = not norm]@conv
         x = self.conv(x)
         # x = x |> batchnorm@norm
         x = self.norm(x)
@@ -431,8 +431,8 @@ class ConvNorm14(nn.Module):
         self.norm = nn.BatchNorm2d(32)
 
     def forward(self, x: Tensor) -> Tensor:
-        # x = x |> conv2d[ d, kernel = kernel, stride = stride, pad = kernel // 2,
-        #     groups = groups, bias = not norm, ]@conv
+        # x = x |> conv2d[d, kernel = kernel, stride = stride, pad = kernel // 2, groups
+        #     = groups, bias = not norm]@conv
         x = self.conv(x)
         # x = x |> batchnorm@norm
         x = self.norm(x)
@@ -496,8 +496,8 @@ class ConvNorm15(nn.Module):
         self.conv = nn.Conv2d(32, 128, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        # x = x |> conv2d[ d, kernel = kernel, stride = stride, pad = kernel // 2,
-        #     groups = groups, bias = not norm, ]@conv
+        # x = x |> conv2d[d, kernel = kernel, stride = stride, pad = kernel // 2, groups
+        #     = groups, bias = not norm]@conv
         x = self.conv(x)
         # return if act then hardswish(x) else x
         return F.hardswish(x)
@@ -516,8 +516,8 @@ class ConvNorm16(nn.Module):
         self.conv = nn.Conv2d(128, 128, 3, stride=2, padding=1, groups=128)
 
     def forward(self, x: Tensor) -> Tensor:
-        # x = x |> conv2d[ d, kernel = kernel, stride = stride, pad = kernel // 2,
-        #     groups = groups, bias = not norm, ]@conv
+        # x = x |> conv2d[d, kernel = kernel, stride = stride, pad = kernel // 2, groups
+        #     = groups, bias = not norm]@conv
         x = self.conv(x)
         # return if act then hardswish(x) else x
         return F.hardswish(x)
@@ -537,8 +537,8 @@ class ConvNorm17(nn.Module):
         self.norm = nn.BatchNorm2d(64)
 
     def forward(self, x: Tensor) -> Tensor:
-        # x = x |> conv2d[ d, kernel = kernel, stride = stride, pad = kernel // 2,
-        #     groups = groups, bias = not norm, ]@conv
+        # x = x |> conv2d[d, kernel = kernel, stride = stride, pad = kernel // 2, groups
+        #     = groups, bias = not norm]@conv
         x = self.conv(x)
         # x = x |> batchnorm@norm
         x = self.norm(x)
@@ -635,8 +635,8 @@ class ConvNorm18(nn.Module):
         self.conv = nn.Conv2d(64, 256, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        # x = x |> conv2d[ d, kernel = kernel, stride = stride, pad = kernel // 2,
-        #     groups = groups, bias = not norm, ]@conv
+        # x = x |> conv2d[d, kernel = kernel, stride = stride, pad = kernel // 2, groups
+        #     = groups, bias = not norm]@conv
         x = self.conv(x)
         # return if act then hardswish(x) else x
         return F.hardswish(x)
@@ -655,8 +655,8 @@ class ConvNorm19(nn.Module):
         self.conv = nn.Conv2d(256, 256, 3, padding=1, groups=256)
 
     def forward(self, x: Tensor) -> Tensor:
-        # x = x |> conv2d[ d, kernel = kernel, stride = stride, pad = kernel // 2,
-        #     groups = groups, bias = not norm, ]@conv
+        # x = x |> conv2d[d, kernel = kernel, stride = stride, pad = kernel // 2, groups
+        #     = groups, bias = not norm]@conv
         x = self.conv(x)
         # return if act then hardswish(x) else x
         return F.hardswish(x)
@@ -676,8 +676,8 @@ class ConvNorm20(nn.Module):
         self.norm = nn.BatchNorm2d(64)
 
     def forward(self, x: Tensor) -> Tensor:
-        # x = x |> conv2d[ d, kernel = kernel, stride = stride, pad = kernel // 2,
-        #     groups = groups, bias = not norm, ]@conv
+        # x = x |> conv2d[d, kernel = kernel, stride = stride, pad = kernel // 2, groups
+        #     = groups, bias = not norm]@conv
         x = self.conv(x)
         # x = x |> batchnorm@norm
         x = self.norm(x)
@@ -764,8 +764,8 @@ class ConvNorm21(nn.Module):
         self.conv = nn.Conv2d(256, 256, 3, stride=2, padding=1, groups=256)
 
     def forward(self, x: Tensor) -> Tensor:
-        # x = x |> conv2d[ d, kernel = kernel, stride = stride, pad = kernel // 2,
-        #     groups = groups, bias = not norm, ]@conv
+        # x = x |> conv2d[d, kernel = kernel, stride = stride, pad = kernel // 2, groups
+        #     = groups, bias = not norm]@conv
         x = self.conv(x)
         # return if act then hardswish(x) else x
         return F.hardswish(x)
@@ -785,8 +785,8 @@ class ConvNorm22(nn.Module):
         self.norm = nn.BatchNorm2d(128)
 
     def forward(self, x: Tensor) -> Tensor:
-        # x = x |> conv2d[ d, kernel = kernel, stride = stride, pad = kernel // 2,
-        #     groups = groups, bias = not norm, ]@conv
+        # x = x |> conv2d[d, kernel = kernel, stride = stride, pad = kernel // 2, groups
+        #     = groups, bias = not norm]@conv
         x = self.conv(x)
         # x = x |> batchnorm@norm
         x = self.norm(x)
@@ -883,8 +883,8 @@ class ConvNorm23(nn.Module):
         self.conv = nn.Conv2d(128, 512, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        # x = x |> conv2d[ d, kernel = kernel, stride = stride, pad = kernel // 2,
-        #     groups = groups, bias = not norm, ]@conv
+        # x = x |> conv2d[d, kernel = kernel, stride = stride, pad = kernel // 2, groups
+        #     = groups, bias = not norm]@conv
         x = self.conv(x)
         # return if act then hardswish(x) else x
         return F.hardswish(x)
@@ -903,8 +903,8 @@ class ConvNorm24(nn.Module):
         self.conv = nn.Conv2d(512, 512, 3, padding=1, groups=512)
 
     def forward(self, x: Tensor) -> Tensor:
-        # x = x |> conv2d[ d, kernel = kernel, stride = stride, pad = kernel // 2,
-        #     groups = groups, bias = not norm, ]@conv
+        # x = x |> conv2d[d, kernel = kernel, stride = stride, pad = kernel // 2, groups
+        #     = groups, bias = not norm]@conv
         x = self.conv(x)
         # return if act then hardswish(x) else x
         return F.hardswish(x)
@@ -924,8 +924,8 @@ class ConvNorm25(nn.Module):
         self.norm = nn.BatchNorm2d(128)
 
     def forward(self, x: Tensor) -> Tensor:
-        # x = x |> conv2d[ d, kernel = kernel, stride = stride, pad = kernel // 2,
-        #     groups = groups, bias = not norm, ]@conv
+        # x = x |> conv2d[d, kernel = kernel, stride = stride, pad = kernel // 2, groups
+        #     = groups, bias = not norm]@conv
         x = self.conv(x)
         # x = x |> batchnorm@norm
         x = self.norm(x)
@@ -1013,8 +1013,8 @@ class ConvNorm26(nn.Module):
         self.norm = nn.BatchNorm2d(1024)
 
     def forward(self, x: Tensor) -> Tensor:
-        # x = x |> conv2d[ d, kernel = kernel, stride = stride, pad = kernel // 2,
-        #     groups = groups, bias = not norm, ]@conv
+        # x = x |> conv2d[d, kernel = kernel, stride = stride, pad = kernel // 2, groups
+        #     = groups, bias = not norm]@conv
         x = self.conv(x)
         # x = x |> batchnorm@norm
         x = self.norm(x)

@@ -4,7 +4,7 @@
 # passes: fused_attention, evaluation_order, common_subexpressions, rearrangements,
 #   dead_code
 # sources sha256:...
-# body sha256:975ba755e142889054716c4cbc91da0553bf1b360e445baafcba031b8edaa77f
+# body sha256:0bd9952677e4a82017269e47d95675833325869244a773a93a6ea3008befb9ef
 import torch
 import torch.nn.functional as F
 from linvit_runtime import init, kernels, layers, trace
@@ -71,9 +71,9 @@ class QKV(nn.Module):
 
 def windows(t: Tensor) -> Tensor:
     """t [B, 6, 64, 64] -> [B, 6, 4, 16, 64]."""
-    # return t |> rearrange[
-    #     "b h (down i p) (across j q) e -> b h (down across p q) (i j) e", down = down,
-    #     across = across, i = window, j = window, p = rate, q = rate, ]
+    # return t
+    #     |> rearrange["b h (down i p) (across j q) e -> b h (down across p q) (i j) e",
+    #     down = down, across = across, i = window, j = window, p = rate, q = rate]
     return t.unflatten(2, (2, 4, 2, 4)).transpose(3, 4).reshape(-1, 6, 4, 16, 64)
 
 
@@ -100,9 +100,9 @@ def merge_heads(x: Tensor) -> Tensor:
 
 def windows_2(t: Tensor) -> Tensor:
     """t [B, 6, 64, 64] -> [B, 6, 4, 16, 64]."""
-    # return t |> rearrange[
-    #     "b h (down i p) (across j q) e -> b h (down across p q) (i j) e", down = down,
-    #     across = across, i = window, j = window, p = rate, q = rate, ]
+    # return t
+    #     |> rearrange["b h (down i p) (across j q) e -> b h (down across p q) (i j) e",
+    #     down = down, across = across, i = window, j = window, p = rate, q = rate]
     return (
         t.unflatten(2, (4, 2, 4, 2))
         .permute(0, 1, 3, 5, 2, 4, 6)

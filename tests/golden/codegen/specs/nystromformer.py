@@ -4,7 +4,7 @@
 # passes: fused_attention, evaluation_order, common_subexpressions, rearrangements,
 #   dead_code
 # sources sha256:...
-# body sha256:6e0e8c1e47a6a9167ad6da4b1c8c0d8971a1db9082591b7ea60fd283a879bf6d
+# body sha256:c7cad5343801fece30b449317c0440087451602fe208219cb7347dac656f2875
 import torch
 import torch.nn.functional as F
 from linvit_runtime import init, layers, trace
@@ -182,8 +182,8 @@ class Nystromformer(nn.Module):
         q, k, v = self.qkv(x)
         # y = NystromAttend[landmarks, iterations, landmark, grid, prefix](q, k, v)
         y = self.nystrom_attend(q, k, v)
-        # y += v |> conv2d[ heads, kernel = (conv, 1), pad = (conv // 2, 0), groups =
-        #     heads, bias = false, ]@residual
+        # y += v |> conv2d[heads, kernel = (conv, 1), pad = (conv // 2, 0), groups =
+        #     heads, bias = false]@residual
         y = y + self.residual(v)
         # return y |> MergeHeads |> linear[d]@out
         return self.out(merge_heads(y))

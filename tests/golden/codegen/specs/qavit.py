@@ -4,7 +4,7 @@
 # passes: fused_attention, evaluation_order, common_subexpressions, rearrangements,
 #   dead_code
 # sources sha256:...
-# body sha256:5392f15a3efbee0c4e019c859ae2260207db6dedeafbd86d9d31888a83c6f4bc
+# body sha256:44ef86300fe05683f62e6f3661ea9b6853d0dbeb48ef9b0273a71e42623c08ad
 import torch
 import torch.nn.functional as F
 from linvit_runtime import init, layers, trace
@@ -78,9 +78,9 @@ class QKV(nn.Module):
 
 def windows(t: Tensor) -> Tensor:
     """t [B, 4, 196, 16] -> [B, 4, 4, 49, 16]."""
-    # return t |> rearrange[
-    #     "b h (down i p) (across j q) e -> b h (down across p q) (i j) e", down = down,
-    #     across = across, i = window, j = window, p = rate, q = rate, ]
+    # return t
+    #     |> rearrange["b h (down i p) (across j q) e -> b h (down across p q) (i j) e",
+    #     down = down, across = across, i = window, j = window, p = rate, q = rate]
     return t.unflatten(2, (2, 7, 2, 7)).transpose(3, 4).reshape(-1, 4, 4, 49, 16)
 
 

@@ -4,7 +4,7 @@
 # passes: fused_attention, evaluation_order, common_subexpressions, rearrangements,
 #   dead_code
 # sources sha256:...
-# body sha256:4b958fadd7a7a5ed828e5bb074f1b30d8b1b03011d85dfdc430af148af1d1189
+# body sha256:5424c1e9be7cc7d06524467ac1a0fcd0641b0c3d618116a9f4cdf1b4700cac0e
 import torch
 import torch.nn.functional as F
 from linvit_runtime import init, layers, trace
@@ -1141,8 +1141,8 @@ class SwinTiny(nn.Module):
 
     def forward(self, img: Tensor) -> Tensor:
         layers.expect_shape(img, 3, 224, 224)
-        # (a, b, c, last) = img |> SwinPyramid[ d, depths, heads, window, patch, ratio,
-        #     drop, drop_path, eps, ]@pyramid
+        # (a, b, c, last) = img |> SwinPyramid[d, depths, heads, window, patch, ratio,
+        #     drop, drop_path, eps]@pyramid
         _, _, _, last = self.pyramid(img)
         # return last |> ToTokens |> layernorm[eps]@norm |> reduce["b n d -> b d", mean]
         #     |> linear[classes]@head

@@ -4,7 +4,7 @@
 # passes: fused_attention, evaluation_order, common_subexpressions, rearrangements,
 #   dead_code
 # sources sha256:...
-# body sha256:ed74bc61ca6f1dd15063c237b4b7aef9469fc51861fa60af9b28481dbc99d49a
+# body sha256:12adfc91f59072ce57e647b8b49b5270766dd1769be981b248f8492dafff6fff
 import torch
 import torch.nn.functional as F
 from linvit_runtime import init, layers, trace
@@ -27,8 +27,8 @@ class TubeletEmbed(nn.Module):
         self.proj = init.trunc_normal(nn.Linear(1536, 384), 0.02)
 
     def forward(self, clip: Tensor) -> Tensor:
-        # blocks = clip |> rearrange[ "b c (t u) (h p) (w q) -> b t (h w) (c u p q)", u
-        #     = tubelet, p = patch, q = patch, ]
+        # blocks = clip |> rearrange["b c (t u) (h p) (w q) -> b t (h w) (c u p q)", u =
+        #     tubelet, p = patch, q = patch]
         blocks = (
             clip.reshape(-1, 3, 8, 2, 7, 16, 7, 16)
             .permute(0, 2, 4, 6, 1, 3, 5, 7)

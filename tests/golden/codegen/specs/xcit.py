@@ -4,7 +4,7 @@
 # passes: fused_attention, evaluation_order, common_subexpressions, rearrangements,
 #   dead_code
 # sources sha256:...
-# body sha256:fa2ada3260e26294a3ad14bb45f4170887b722e78b29fcec1c19f2c51d89e28b
+# body sha256:f558cb338cf6ecea7b1477d3089736f223cd26c1bbda9dc660dcccadf01e32e4
 import torch
 import torch.nn.functional as F
 from linvit_runtime import init, layers, trace
@@ -259,8 +259,8 @@ class XCiT(nn.Module):
         x = x + self.pos
         # repeat depth as i
         for layer in self.layers:
-            # x = x |> XcitLayer[ heads, [h, w], ratio = ratio, scale = scale, drop =
-            #     drop, drop_path = rate, ]@layers
+            # x = x |> XcitLayer[heads, [h, w], ratio = ratio, scale = scale, drop =
+            #     drop, drop_path = rate]@layers
             x = layer(x)
         # return x |> layernorm@norm |> reduce["b n d -> b d", mean]
         #     |> linear[classes]@head
