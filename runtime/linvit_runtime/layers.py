@@ -113,22 +113,24 @@ def expect_shape(x: Tensor, *sizes: int) -> None:
         raise ValueError(f"expected [{wanted}], got {list(x.shape)}")
 
 
-def joint_linear(x: Tensor, *modules: nn.Linear) -> tuple[Tensor, ...]:
+def joint_linear(x: Tensor, *modules: nn.Module) -> tuple[Tensor, ...]:
     """Apply several linear maps to one tensor in one product: a large one fills a GPU better.
 
     The weights stay those of the modules, and are put side by side for each call.
 
     Args:
         x: `[*s, i]`.
-        modules: Maps of `i` channels, all with a bias or all without.
+        modules: `nn.Linear` of `i` channels, all with a bias or all without.
 
     Returns:
         What each of them gives, `[*s, o]`; views of one tensor.
     """
-    weight = torch.cat([module.weight for module in modules])
-    biases = [module.bias for module in modules if module.bias is not None]
+    # An initializer returns what it was given, and its type says no more than `nn.Module`.
+    linears = [cast("nn.Linear", module) for module in modules]
+    weight = torch.cat(tuple(linear.weight for linear in linears))
+    biases = tuple(linear.bias for linear in linears if linear.bias is not None)
     y = F.linear(x, weight, torch.cat(biases) if biases else None)
-    return y.split([module.out_features for module in modules], dim=-1)
+    return y.split([linear.out_features for linear in linears], dim=-1)
 
 
 def attend(
