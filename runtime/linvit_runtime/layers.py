@@ -128,8 +128,10 @@ def joint_linear(x: Tensor, *modules: nn.Module) -> tuple[Tensor, ...]:
     # An initializer returns what it was given, and its type says no more than `nn.Module`.
     linears = [cast("nn.Linear", module) for module in modules]
     weight = torch.cat(tuple(linear.weight for linear in linears))
-    biases = tuple(linear.bias for linear in linears if linear.bias is not None)
-    y = F.linear(x, weight, torch.cat(biases) if biases else None)
+    # torch's own type of `bias` forgets that it may be None.
+    biases: list[Tensor | None] = [linear.bias for linear in linears]
+    known = tuple(bias for bias in biases if bias is not None)
+    y = F.linear(x, weight, torch.cat(known) if known else None)
     return y.split([linear.out_features for linear in linears], dim=-1)
 
 
