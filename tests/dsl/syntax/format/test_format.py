@@ -39,9 +39,11 @@ def test_formatting_keeps_the_meaning_and_is_done_once(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_shipped_files_fit_the_width(path: Path) -> None:
+def test_shipped_files_are_formatted_and_fit_the_width(path: Path) -> None:
     """But for texts and comments, which the formatter leaves as they are."""
-    for line in formatted(path.read_text(encoding="utf-8")).splitlines():
+    text = path.read_text(encoding="utf-8")
+    assert formatted(text) == text, f"run `linvit fmt {path}`"
+    for line in text.splitlines():
         code = re.sub(r'"[^"]*"', "", line.partition("#")[0])
         assert len(code) <= WIDTH
 
