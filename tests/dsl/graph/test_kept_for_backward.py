@@ -1,7 +1,7 @@
 """Activation memory against torch: the bytes that autograd really holds after a forward pass.
 
-Costs are those of a model as it is written, so the modules are compiled at level 0: the passes above
-it make several reads of one state one call, which keeps less.
+Costs are those of a model as it is written, so the modules are compiled at level 0: the passes
+above it make several reads of one state one call, which keeps less.
 """
 
 from __future__ import annotations
