@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 from linvit_dsl.version import __version__
 
 if TYPE_CHECKING:
-    from linvit_dsl.api import Spec, SpecNotFound, check_spec, expectations, load, sweeps
+    from linvit_dsl.api import (
+        Spec,
+        SpecNotFound,
+        check_spec,
+        expectations,
+        load,
+        load_model,
+        sweeps,
+    )
     from linvit_dsl.errors import LinvitError, SpecError
 
 __all__ = [
@@ -19,6 +27,7 @@ __all__ = [
     "check_spec",
     "expectations",
     "load",
+    "load_model",
     "sweeps",
 ]
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from linvit_codegen import Generated
     from linvit_dsl.graph.cost import Cost
     from linvit_dsl.graph.ir import Graph
+    from linvit_runtime.export import Comparison
 
 Static = int | float | bool | str | list["Static"] | tuple["Static", ...]
 """What Python may give a static parameter; blocks and initialisations are chosen in the text."""
@@ -86,6 +87,21 @@ def sweeps(spec: str | Path) -> tuple[Sweep, ...]:
     if errors:
         raise SpecError(*errors)
     return examined.sweeps
+
+
+def load_model(path: str | Path) -> nn.Module:
+    """The model of a `.safetensors` file that `linvit export` wrote, in evaluation mode.
+
+    Architecture and weights both come from the file: the texts in it are compiled.
+
+    Raises:
+        ModelFileProblem: It is no model file.
+        SpecError: The spec in it has errors.
+        CheckpointProblem: Its weights do not fit its spec.
+    """
+    from linvit_runtime.export import load_model
+
+    return load_model(path)
 
 
 class Spec:
@@ -154,6 +170,56 @@ class ModelBuilder:
 
         return generate(self.graph(**statics), sources=self.program.sources)
 
+    def export(
+        self,
+        path: str | Path,
+        *,
+        weights: nn.Module | str | Path | None = None,
+        batch: int | None = None,
+        opset: int | None = None,
+        **statics: Static,
+    ) -> Comparison:
+        """Write the model as a file, if that computes what the model computes.
+
+        Args:
+            path: Its ending chooses the format: `.pt2`, `.onnx` or `.safetensors`.
+            weights: A module of this model, a run folder or a `.safetensors` file; None: fresh.
+            batch: The only batch size that a program takes; None for any.
+            opset: Version of the ONNX operators; None for the exporter's own.
+            statics: Override static parameters.
+
+        Returns:
+            How far the file is from the model.
+
+        Raises:
+            SpecError: The model with these parameters has errors.
+            RunProblem: It was not exported, with the reason; see `linvit_runtime.export`.
+            OSError: The file system refused.
+        """
+        from linvit_codegen import generate
+        from linvit_runtime.export import (
+            Request,
+            expect_format,
+            export,
+            random_weights,
+            read_weights,
+            weights_of,
+        )
+
+        expect_format(Path(path), batch, opset)
+        model = self.elaborate(**statics)
+        match weights:
+            case None:
+                generated = generate(model.graph, sources=model.program.sources)
+                found = random_weights(generated, seed=0)
+            case str() | Path():
+                found = read_weights(Path(weights))
+            case _:
+                found = weights_of(weights)
+        overrides = {name: static_text(value) for name, value in statics.items()}
+        request = Request(model=model, weights=found, overrides=overrides, batch=batch, opset=opset)
+        return export(Path(path), request)
+
     def recipe(self, **fields: Static) -> Recipe:
         """The recipe of its `train` statement."""
         overrides = {name: static_text(value) for name, value in fields.items()}
@@ -194,5 +260,6 @@ __all__ = [
     "check_spec",
     "expectations",
     "load",
+    "load_model",
     "sweeps",
 ]

@@ -5,7 +5,13 @@ from linvit_dsl.check.classifier import classifier
 from linvit_dsl.check.expectations import Expectation
 from linvit_dsl.check.files import SpecNotFound, find_spec, shipped_specs, specs_root
 from linvit_dsl.check.models import Model, elaborate
-from linvit_dsl.check.program import Program, open_program
+from linvit_dsl.check.program import (
+    Program,
+    has_library_of_today,
+    open_program,
+    open_texts,
+    program_texts,
+)
 from linvit_dsl.check.sweeps import Sweep, SweepPoint
 from linvit_dsl.check.training import recipe_for
 
@@ -22,7 +28,10 @@ __all__ = [
     "elaborate",
     "examine",
     "find_spec",
+    "has_library_of_today",
     "open_program",
+    "open_texts",
+    "program_texts",
     "recipe_for",
     "shipped_specs",
     "specs_root",

@@ -6,9 +6,11 @@ Non-goals: shapes and sizes, which elaboration checks.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from posixpath import normpath
 
 from linvit_dsl.check.files import STANDARD_LIBRARY, module_path, project_root, specs_root
 from linvit_dsl.check.names import resolve_names
@@ -17,6 +19,10 @@ from linvit_dsl.errors import Diagnostic, Fix, Source, SpecError, diagnose
 from linvit_dsl.errors.suggest import nearest
 from linvit_dsl.graph import limits
 from linvit_dsl.syntax import ParseResult, ast, parse, read_source
+from linvit_dsl.syntax.reading import too_large
+
+_LIBRARY = "std:"
+"""Begins the names of library modules among stored texts; no file that is imported is called so."""
 
 
 @dataclass(eq=False)
@@ -87,7 +93,59 @@ def open_program(path: Path | str, text: str | None = None) -> Program:
     """
     path = Path(path)
     reader = _Reader(project_root(path))
-    root = reader.read(path, display_name(path), path.stem, 0, text)
+    root = reader.read(path.resolve(), display_name(path), path.stem, 0, text)
+    return _resolved(root, reader)
+
+
+def open_texts(texts: Mapping[str, str]) -> Program:
+    """The program of a spec whose texts lie nowhere on a disk, as `program_texts` gives them.
+
+    Nothing but these texts is read: a file that they import and do not hold is an error (E0208).
+
+    Args:
+        texts: By name, the spec itself first.
+
+    Raises:
+        SpecError: E0702, the spec itself is too large.
+        ValueError: There is no text.
+    """
+    if not texts:
+        raise ValueError("a program has at least one text")
+    reader = _StoredReader(texts)
+    key = next(iter(texts))
+    root = reader.read(Path(key), key, Path(key).stem, 0)
+    return _resolved(root, reader)
+
+
+def program_texts(program: Program) -> dict[str, str]:
+    """All texts of a program, the spec itself first, under names that mean the same anywhere.
+
+    `std:vit` is the module `std.vit`; other names are paths from the project's root.
+    """
+    root = project_root(program.root.path)
+    return {_stored_name(path, root): m.source.text for path, m in program.modules.items()}
+
+
+def has_library_of_today(texts: Mapping[str, str]) -> bool:
+    """Whether library modules among stored texts that have intrinsic blocks are the installed ones.
+
+    Only then do kernels compute what the texts say: they are known by the names of blocks.
+    """
+    for path in STANDARD_LIBRARY.glob("*.vit"):
+        stored, installed = texts.get(f"{_LIBRARY}{path.stem}"), read_source(path).text
+        if stored not in (None, installed) and "intrinsic" in f"{stored}{installed}":
+            return False
+    return True
+
+
+def _stored_name(path: Path, root: Path) -> str:
+    if path.parent == STANDARD_LIBRARY:
+        return f"{_LIBRARY}{path.stem}"
+    return path.relative_to(root).as_posix()
+
+
+def _resolved(root: Module, reader: _Reader) -> Program:
+    """The program of what was read, with every name resolved."""
     program = Program(root, reader.modules, reader.diagnostics)
     for module in list(reader.modules.values()):
         resolve_names(module, program)
@@ -117,7 +175,7 @@ class _Reader:
         self, path: Path, name: str, module_name: str, depth: int, text: str | None = None
     ) -> Module:
         if text is None:
-            source = read_source(path, name=name, module=module_name)
+            source = self._text(path, name, module_name)
         else:
             source = Source(name, text, module_name)
         self._bytes += len(source.text)
@@ -127,8 +185,8 @@ class _Reader:
             result = parse(source)
         self.diagnostics += result.diagnostics
         module = Module(source, path, result.file, depth=depth)
-        self.modules[path.resolve()] = module
-        self._open.append(path.resolve())
+        self.modules[path] = module
+        self._open.append(path)
         for item in module.file.items:
             try:
                 self._declare(item, module)
@@ -187,8 +245,7 @@ class _Reader:
             self._bind(module, name, value)
 
     def _target(self, item: ast.Import, module: Module) -> Module:
-        path, name = module_path(item, module.path, self.root)
-        path = path.resolve()
+        path, name = self._find(item, module)
         if path in self._open:
             cycle = [p.name for p in self._open[self._open.index(path) :]] + [path.name]
             raise SpecError(diagnose("E0207", item.span, cycle=" -> ".join(cycle)))
@@ -200,8 +257,48 @@ class _Reader:
         if self._bytes > limits.TOTAL_BYTES:
             why = f"all files together exceed {limits.TOTAL_BYTES // 2**20} MiB"
             raise SpecError(diagnose("E0208", item.span, path=name, why=why))
-        display = display_name(path) if item.path is None else _relative(path, self.root)
-        return self.read(path, display, name, module.depth + 1)
+        return self.read(path, self._display(path, item), name, module.depth + 1)
+
+    def _text(self, path: Path, name: str, module_name: str) -> Source:
+        return read_source(path, name=name, module=module_name)
+
+    def _find(self, item: ast.Import, importer: Module) -> tuple[Path, str]:
+        path, name = module_path(item, importer.path, self.root)
+        return path.resolve(), name
+
+    def _display(self, path: Path, item: ast.Import) -> str:
+        return display_name(path) if item.path is None else _relative(path, self.root)
+
+
+class _StoredReader(_Reader):
+    """Reads texts that came with a model file, and no others."""
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        super().__init__(Path())
+        self._texts = texts
+
+    def _text(self, path: Path, name: str, module_name: str) -> Source:
+        text = self._texts[path.as_posix()]
+        source = Source(name, text, module_name)
+        if len(text.encode()) > limits.FILE_BYTES:
+            raise SpecError(too_large(Source(name, "", module_name), len(text.encode())))
+        return source
+
+    def _find(self, item: ast.Import, importer: Module) -> tuple[Path, str]:
+        if item.path is None:
+            key, module = f"{_LIBRARY}{'.'.join(item.module[1:])}", ".".join(item.module)
+            place, found = item.span, item.module[0] == "std" and key in self._texts
+        else:
+            key = normpath((importer.path.parent / item.path.value).as_posix())
+            module, place, found = Path(key).stem, item.path.span, key in self._texts
+        if not found:
+            why = "the model file does not hold it"
+            name = module if item.path is None else item.path.value
+            raise SpecError(diagnose("E0208", place, path=name, why=why))
+        return Path(key), module
+
+    def _display(self, path: Path, item: ast.Import) -> str:
+        return path.as_posix() if item.path is not None else f"std/{item.module[-1]}.vit"
 
 
 @lru_cache(maxsize=64)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from linvit_dsl import __version__
-from linvit_dsl.cli import check, cost, diff, explain, fmt, list_specs, new, render, train
+from linvit_dsl.cli import check, cost, diff, explain, export, fmt, list_specs, new, render, train
 from linvit_dsl.cli import compile as compile_verb
 from linvit_dsl.cli import eval as eval_verb
 from linvit_dsl.cli.failures import UsageProblem
@@ -26,7 +26,8 @@ VERBS: dict[str, tuple[str, str, Configure]] = {
     "compile": ("SPEC[:MODEL]", "write the PyTorch module of a model", compile_verb.configure),
     "render": ("SPEC[:MODEL] -o FILE", "draw a model", render.configure),
     "train": ("SPEC[:MODEL]", "train a model by its recipe", train.configure),
-    "eval": ("RUN", "measure a trained model", eval_verb.configure),
+    "eval": ("RUN|FILE", "measure a trained model", eval_verb.configure),
+    "export": ("SPEC[:MODEL] -o FILE", "write a model for other programs", export.configure),
 }
 
 

@@ -7,7 +7,7 @@ with its `exit_code`.
 from linvit_runtime.train.built_model import MODULE, build_model
 from linvit_runtime.train.distributed import Dist, is_main_process
 from linvit_runtime.train.evaluation import Evaluation, evaluate
-from linvit_runtime.train.loop import train
+from linvit_runtime.train.loop import expect_fit, train
 from linvit_runtime.train.problems import (
     CheckpointProblem,
     Diverged,
@@ -33,6 +33,7 @@ __all__ = [
     "StorageProblem",
     "build_model",
     "evaluate",
+    "expect_fit",
     "is_main_process",
     "load_weights",
     "read_config",

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from signal import Signals
 from typing import NoReturn
 
+from linvit_runtime.data import DataSet
 from linvit_runtime.errors import RunProblem
 from linvit_runtime.train.batches import batch_at
 from linvit_runtime.train.checkpoint import Checkpoint, CheckpointStore
@@ -64,21 +65,32 @@ def train(run: Run) -> Result:
         return result
 
 
+def expect_fit(
+    model: str, image_shape: tuple[int, int, int] | None, classes: int | None, data: DataSet
+) -> None:
+    """Demand that a model takes the images (C, H, W) of `data`, and tells its classes apart.
+
+    Raises:
+        SetupProblem: It does not. What is None is not compared.
+    """
+    if image_shape is not None and image_shape != data.image_shape:
+        raise SetupProblem(
+            f"{model} takes images of {_shape(image_shape)}; those of {data.name} are "
+            f"{_shape(data.image_shape)}",
+            "set the model's image size or the recipe's `data.resize`, or choose other data",
+        )
+    if classes is not None and classes != data.classes:
+        raise SetupProblem(
+            f"{model} tells {classes} classes apart; {data.name} has {data.classes}",
+            f"set the model's number of classes to {data.classes}",
+        )
+
+
 def _check_fit(run: Run, dist: Dist) -> None:
     data, batch = run.data, run.recipe.data.batch
     if run.recipe.data.name != data.name:
         raise SetupProblem(f"the recipe is for `{run.recipe.data.name}`, the data is {data.name}")
-    if run.image_shape is not None and run.image_shape != data.image_shape:
-        raise SetupProblem(
-            f"{run.name} takes images of {_shape(run.image_shape)}; those of {data.name} are "
-            f"{_shape(data.image_shape)}",
-            "set the model's image size or the recipe's `data.resize`, or choose other data",
-        )
-    if run.classes is not None and run.classes != data.classes:
-        raise SetupProblem(
-            f"{run.name} tells {run.classes} classes apart; {data.name} has {data.classes}",
-            f"set the model's number of classes to {data.classes}",
-        )
+    expect_fit(run.name, run.image_shape, run.classes, data)
     if batch % dist.world:
         raise SetupProblem(f"`batch` = {batch} cannot be shared by {dist.world} processes evenly")
 

@@ -57,13 +57,26 @@ def load_tensors(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) ->
         CheckpointProblem: A name is absent, unknown or has another shape.
     """
     own = model.state_dict()
-    for name in sorted({*own, *tensors}):
-        there, here = tensors.get(name), own.get(name)
-        if there is None or here is None or there.shape != here.shape:
-            saved = "nothing" if there is None else f"shape {list(there.shape)}"
-            wanted = "nothing" if here is None else f"shape {list(here.shape)}"
-            raise CheckpointProblem(
-                f"{path} does not fit the model: `{name}` has {saved} there and {wanted} here",
-                "it was saved by another architecture, or for images of another size",
-            )
+    wrong = [
+        name for name in sorted({*own, *tensors}) if not _fits(own.get(name), tensors.get(name))
+    ]
+    if wrong:
+        name, others = wrong[0], f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        there, here = (_shape(group.get(name)) for group in (tensors, own))
+        # The same names with other shapes: the text is the same, its numbers are not.
+        same = own.keys() == tensors.keys()
+        raise CheckpointProblem(
+            f"{path} does not fit the model: `{name}` has {there} there and {here} here{others}",
+            "it was saved with other static parameters, perhaps for images of another size"
+            if same
+            else "it was saved by another architecture, or for images of another size",
+        )
     model.load_state_dict(dict(tensors))
+
+
+def _fits(here: Tensor | None, there: Tensor | None) -> bool:
+    return here is not None and there is not None and here.shape == there.shape
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "nothing" if tensor is None else f"shape {list(tensor.shape)}"

@@ -35,6 +35,7 @@ def loaded(forbidden: tuple[str, ...], *words: str) -> str:
         ("--help",),
         ("--version",),
         ("train", "--help"),
+        ("export", "--help"),
         ("explain", "E0301"),
         ("check", "m.vit"),
         ("check", "ripplevit", "baseline"),

@@ -58,7 +58,18 @@ OPTIONS = {
         "--data",
         "--device",
     },
-    "eval": {"RUN", "--help", "--weights", "--batch", "--data", "--device", "--format"},
+    "export": {
+        "SPEC[:MODEL]",
+        "--help",
+        "--set",
+        "-o",
+        "--weights",
+        "--checkpoint",
+        "--seed",
+        "--batch",
+        "--opset",
+    },
+    "eval": {"RUN|FILE", "--help", "--weights", "--batch", "--data", "--device", "--format"},
 }
 
 
@@ -82,7 +93,7 @@ def test_the_verbs_are_these() -> None:
 @pytest.mark.parametrize("verb", OPTIONS)
 def test_the_options_of_a_verb_are_these(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = help_of(capsys, verb)
-    listed = re.findall(r"^  (?:-h, )?(-{1,2}[\w-]+|[A-Z][A-Z\[\]:]+)", text, re.MULTILINE)
+    listed = re.findall(r"^  (?:-h, )?(-{1,2}[\w-]+|[A-Z][A-Z\[\]:|]+)", text, re.MULTILINE)
     assert set(listed) == OPTIONS[verb]
 
 
