@@ -201,7 +201,7 @@ def problem(command: str) -> str:
     except UsageProblem as refusal:
         return str(refusal)
     spec = getattr(options, "spec", None)
-    if spec is not None and ".vit" not in spec:
+    if spec is not None and not spec.partition(":")[0].endswith((".vit", ".safetensors")):
         try:
             path, model = find_spec(spec)
         except SpecNotFound as refusal:
