@@ -66,9 +66,15 @@ def level(node: ast.Syntax) -> int:
 class ExpressionPrinter(Printer):
     """The rules of expressions, arguments and shapes."""
 
-    def operand(self, node: ast.Syntax, minimum: int) -> Document:
-        """An expression, in parentheses if it binds weaker than `minimum`."""
+    def operand(self, node: ast.Syntax, minimum: int = 0) -> Document:
+        """An expression, in parentheses if it binds weaker than `minimum`.
+
+        Or if comments stand in front of it: only inside of parentheses a line may end everywhere.
+        """
+        above = self.comments.before(beginning(node))
         written = self.document(node)
+        if above:
+            return join("(", Nest(join(BREAK, *lines_of(above), written)), BREAK, ")")
         return join("(", Nest(written), ")") if level(node) < minimum else written
 
     def part(

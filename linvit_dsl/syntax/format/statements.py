@@ -131,7 +131,7 @@ class StatementPrinter(ExpressionPrinter):
     def _require(self, node: ast.Require) -> Document:
         word = "prefer" if node.warning else "require"
         if node.message is None:
-            return join(word, " ", self.document(node.condition))
+            return join(word, " ", self.operand(node.condition))
         condition = self.part(node.condition)
         message = self.part(node.message, open_ended=True)
         return Group(join(word, " ", condition, ",", Nest(join(SPACE, message))))
@@ -141,10 +141,10 @@ class StatementPrinter(ExpressionPrinter):
 
     def expected(self, node: ast.Expect | ast.Expectation) -> Document:
         """`condition within tolerance at [conditions], source`."""
-        parts: list[Document] = [self.document(node.condition)]
+        parts: list[Document] = [self.operand(node.condition)]
         end = node.condition.span.end
         if node.tolerance is not None:
-            parts += [" within ", self.document(node.tolerance)]
+            parts += [" within ", self.operand(node.tolerance)]
             end = node.tolerance.span.end
         if node.conditions:
             _, closer = self.comments.brackets("LSQB", end)
@@ -166,7 +166,7 @@ class StatementPrinter(ExpressionPrinter):
 
     def _repeat(self, node: ast.Repeat) -> Document:
         compact = self.is_compact(node.span.start, node.span.end, node.body)
-        parts: list[Document] = ["repeat ", self.document(node.count)]
+        parts: list[Document] = ["repeat ", self.operand(node.count)]
         parts += [f" as {node.index.name}"] if node.index is not None else []
         parts += [" shared"] if node.shared else []
         parts.append(self.braces(node.count.span.end, node.body, compact=compact))
@@ -174,7 +174,7 @@ class StatementPrinter(ExpressionPrinter):
 
     def _for(self, node: ast.For) -> Document:
         compact = self.is_compact(node.span.start, node.span.end, node.body)
-        head = join(f"for {names(node.binder)} in ", self.document(node.iterable))
+        head = join(f"for {names(node.binder)} in ", self.operand(node.iterable))
         return Group(join(head, self.braces(node.iterable.span.end, node.body, compact=compact)))
 
     def _if(self, node: ast.If) -> Document:
@@ -188,7 +188,7 @@ class StatementPrinter(ExpressionPrinter):
         parts: list[Document] = []
         closer = node.span.start
         for branch, body in branches:
-            parts += [" else if " if parts else "if ", self.document(branch.condition)]
+            parts += [" else if " if parts else "if ", self.operand(branch.condition)]
             end = branch.condition.span.end
             parts.append(self.braces(end, body, compact=compact))
             _, closer = self.comments.brackets("LBRACE", end)
