@@ -4,7 +4,7 @@
 # passes: fused_attention, evaluation_order, common_subexpressions, rearrangements,
 #   dead_code
 # sources sha256:...
-# body sha256:5424c1e9be7cc7d06524467ac1a0fcd0641b0c3d618116a9f4cdf1b4700cac0e
+# body sha256:4a7a84b5332d504e7ff78c5a4480ddea9f436b910bb2dc158d1b13cedee49f37
 import torch
 import torch.nn.functional as F
 from linvit_runtime import init, layers, trace
@@ -208,6 +208,30 @@ class Together(nn.Module):
         return same.sum(-1)
 
 
+class SeenPairs(nn.Module):
+    """-> [1, 64, 1, 49, 49]; 0 parameters.
+
+    Which pairs of every window see each other: those that do along both sides.
+
+    Block `SeenPairs` of `std.swin`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.together = Together()
+        self.together2 = Together()
+
+    def forward(self) -> Tensor:
+        # rows = Together[grid[0], window[0], shifts[0]]()
+        #     |> rearrange["r p q -> r 1 p 1 q 1"]
+        rows = self.together().reshape(8, 1, 7, 1, 7, 1)
+        # columns = Together[grid[1], window[1], shifts[1]]()
+        #     |> rearrange["c p q -> 1 c 1 p 1 q"]
+        columns = self.together2().reshape(1, 8, 1, 7, 1, 7)
+        # return (rows * columns) |> rearrange["r c i j p q -> 1 (r c) 1 (i j) (p q)"]
+        return (rows * columns).reshape(1, 64, 1, 49, 49)
+
+
 def roll_2(x: Tensor) -> Tensor:
     """x [B, 56, 56, 96] -> [B, 56, 56, 96]."""
     # (top, below) = split[1, [down, h - down]](x)
@@ -236,8 +260,7 @@ class SwinAttention2(nn.Module):
         self.k = init.trunc_normal(nn.Linear(96, 96), 0.02)
         self.v = init.trunc_normal(nn.Linear(96, 96), 0.02)
         self.relative_bias = nn.Parameter(init.trunc_normal(torch.empty(169, 3), 0.02))
-        self.together = Together()
-        self.together2 = Together()
+        self.seen_pairs = SeenPairs()
         self.out = init.trunc_normal(nn.Linear(96, 96), 0.02)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -255,12 +278,8 @@ class SwinAttention2(nn.Module):
         v = window_heads(self.v(x))
         # bias = relative_bias |> RelativeBias[heads, [i, j]]
         bias = relative_bias(self.relative_bias)
-        # rows = Together[h, i, down]() |> rearrange["r p q -> r 1 p 1 q 1"]
-        rows = self.together().reshape(8, 1, 7, 1, 7, 1)
-        # columns = Together[w, j, right]() |> rearrange["c p q -> 1 c 1 p 1 q"]
-        columns = self.together2().reshape(1, 8, 1, 7, 1, 7)
-        # seen = (rows * columns) |> rearrange["r c i j p q -> 1 (r c) 1 (i j) (p q)"]
-        seen = (rows * columns).reshape(1, 64, 1, 49, 49)
+        # seen = SeenPairs[grid, [i, j], [down, right]]()
+        seen = self.seen_pairs()
         # y = attend(q, k, v, keep = seen, bias = bias)
         y = layers.attend(q, k, v, keep=seen, bias=bias)
         # y = y |> rearrange["b g h m c -> b g m (h c)"] |> linear[d]@out
@@ -503,6 +522,30 @@ class Together2(nn.Module):
         return same.sum(-1)
 
 
+class SeenPairs2(nn.Module):
+    """-> [1, 16, 1, 49, 49]; 0 parameters.
+
+    Which pairs of every window see each other: those that do along both sides.
+
+    Block `SeenPairs` of `std.swin`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.together = Together2()
+        self.together2 = Together2()
+
+    def forward(self) -> Tensor:
+        # rows = Together[grid[0], window[0], shifts[0]]()
+        #     |> rearrange["r p q -> r 1 p 1 q 1"]
+        rows = self.together().reshape(4, 1, 7, 1, 7, 1)
+        # columns = Together[grid[1], window[1], shifts[1]]()
+        #     |> rearrange["c p q -> 1 c 1 p 1 q"]
+        columns = self.together2().reshape(1, 4, 1, 7, 1, 7)
+        # return (rows * columns) |> rearrange["r c i j p q -> 1 (r c) 1 (i j) (p q)"]
+        return (rows * columns).reshape(1, 16, 1, 49, 49)
+
+
 def roll_4(x: Tensor) -> Tensor:
     """x [B, 28, 28, 192] -> [B, 28, 28, 192]."""
     # (top, below) = split[1, [down, h - down]](x)
@@ -531,8 +574,7 @@ class SwinAttention4(nn.Module):
         self.k = init.trunc_normal(nn.Linear(192, 192), 0.02)
         self.v = init.trunc_normal(nn.Linear(192, 192), 0.02)
         self.relative_bias = nn.Parameter(init.trunc_normal(torch.empty(169, 6), 0.02))
-        self.together = Together2()
-        self.together2 = Together2()
+        self.seen_pairs = SeenPairs2()
         self.out = init.trunc_normal(nn.Linear(192, 192), 0.02)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -550,12 +592,8 @@ class SwinAttention4(nn.Module):
         v = window_heads_2(self.v(x))
         # bias = relative_bias |> RelativeBias[heads, [i, j]]
         bias = relative_bias_2(self.relative_bias)
-        # rows = Together[h, i, down]() |> rearrange["r p q -> r 1 p 1 q 1"]
-        rows = self.together().reshape(4, 1, 7, 1, 7, 1)
-        # columns = Together[w, j, right]() |> rearrange["c p q -> 1 c 1 p 1 q"]
-        columns = self.together2().reshape(1, 4, 1, 7, 1, 7)
-        # seen = (rows * columns) |> rearrange["r c i j p q -> 1 (r c) 1 (i j) (p q)"]
-        seen = (rows * columns).reshape(1, 16, 1, 49, 49)
+        # seen = SeenPairs[grid, [i, j], [down, right]]()
+        seen = self.seen_pairs()
         # y = attend(q, k, v, keep = seen, bias = bias)
         y = layers.attend(q, k, v, keep=seen, bias=bias)
         # y = y |> rearrange["b g h m c -> b g m (h c)"] |> linear[d]@out
@@ -798,6 +836,30 @@ class Together3(nn.Module):
         return same.sum(-1)
 
 
+class SeenPairs3(nn.Module):
+    """-> [1, 4, 1, 49, 49]; 0 parameters.
+
+    Which pairs of every window see each other: those that do along both sides.
+
+    Block `SeenPairs` of `std.swin`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.together = Together3()
+        self.together2 = Together3()
+
+    def forward(self) -> Tensor:
+        # rows = Together[grid[0], window[0], shifts[0]]()
+        #     |> rearrange["r p q -> r 1 p 1 q 1"]
+        rows = self.together().reshape(2, 1, 7, 1, 7, 1)
+        # columns = Together[grid[1], window[1], shifts[1]]()
+        #     |> rearrange["c p q -> 1 c 1 p 1 q"]
+        columns = self.together2().reshape(1, 2, 1, 7, 1, 7)
+        # return (rows * columns) |> rearrange["r c i j p q -> 1 (r c) 1 (i j) (p q)"]
+        return (rows * columns).reshape(1, 4, 1, 49, 49)
+
+
 def roll_6(x: Tensor) -> Tensor:
     """x [B, 14, 14, 384] -> [B, 14, 14, 384]."""
     # (top, below) = split[1, [down, h - down]](x)
@@ -826,8 +888,7 @@ class SwinAttention6(nn.Module):
         self.k = init.trunc_normal(nn.Linear(384, 384), 0.02)
         self.v = init.trunc_normal(nn.Linear(384, 384), 0.02)
         self.relative_bias = nn.Parameter(init.trunc_normal(torch.empty(169, 12), 0.02))
-        self.together = Together3()
-        self.together2 = Together3()
+        self.seen_pairs = SeenPairs3()
         self.out = init.trunc_normal(nn.Linear(384, 384), 0.02)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -845,12 +906,8 @@ class SwinAttention6(nn.Module):
         v = window_heads_3(self.v(x))
         # bias = relative_bias |> RelativeBias[heads, [i, j]]
         bias = relative_bias_3(self.relative_bias)
-        # rows = Together[h, i, down]() |> rearrange["r p q -> r 1 p 1 q 1"]
-        rows = self.together().reshape(2, 1, 7, 1, 7, 1)
-        # columns = Together[w, j, right]() |> rearrange["c p q -> 1 c 1 p 1 q"]
-        columns = self.together2().reshape(1, 2, 1, 7, 1, 7)
-        # seen = (rows * columns) |> rearrange["r c i j p q -> 1 (r c) 1 (i j) (p q)"]
-        seen = (rows * columns).reshape(1, 4, 1, 49, 49)
+        # seen = SeenPairs[grid, [i, j], [down, right]]()
+        seen = self.seen_pairs()
         # y = attend(q, k, v, keep = seen, bias = bias)
         y = layers.attend(q, k, v, keep=seen, bias=bias)
         # y = y |> rearrange["b g h m c -> b g m (h c)"] |> linear[d]@out
