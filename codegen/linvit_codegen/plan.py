@@ -243,7 +243,9 @@ def _without_dead(
                 kept.append(item)
                 needed.update(item.arguments)
             continue
-        carried = [c for c in item.carried if c.final in needed]
+        # Of two names for one value, one is enough to bring it out of the loop.
+        finals = {c.final: c for c in reversed(item.carried) if c.final in needed}
+        carried = [c for c in item.carried if finals.get(c.final) is c]
         if not carried:
             continue
         while True:
