@@ -9,6 +9,7 @@ import importlib.util
 import json
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,8 +18,8 @@ from types import ModuleType
 
 import pytest
 
-from linvit_dsl import check_spec, load
-from linvit_dsl.check import SpecNotFound, find_spec, open_program
+from linvit_dsl import check_spec, expectations, load
+from linvit_dsl.check import SpecNotFound, find_spec, open_program, shipped_specs
 from linvit_dsl.cli import main
 from linvit_dsl.cli.failures import UsageProblem
 from linvit_dsl.cli.parser import VERBS, parse
@@ -256,18 +257,19 @@ def test_a_broken_link_is_found() -> None:
     assert broken_links(text, ROOT) == ["docs/language.md#pipes", "docs/no.md", "z"]
 
 
-def update_script() -> ModuleType:
-    """`docs/update.py`, which is no part of a package."""
-    spec = importlib.util.spec_from_file_location("docs_update", ROOT / "docs/update.py")
+def script(name: str) -> ModuleType:
+    """A file of `docs`, which is no package."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / f"docs/{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where pydantic and dataclasses look annotations up
     spec.loader.exec_module(module)
     return module
 
 
 def test_the_tables_are_up_to_date() -> None:
-    update = update_script()
+    update = script("update")
     tables: list[str] = []
     for name in update.PAGES:
         text = (ROOT / "docs" / name).read_text(encoding="utf-8")
@@ -277,6 +279,32 @@ def test_the_tables_are_up_to_date() -> None:
     reference = (ROOT / "docs/reference.md").read_text(encoding="utf-8")
     wrong = reference.replace("`eye[size: dim]()`", "`eye[n: dim]()`")
     assert update.filled(wrong) == reference != wrong, "a wrong row is put right"
+
+
+def test_the_ledger_is_up_to_date() -> None:
+    claims = script("claims_update")
+    page = (ROOT / "docs/claims.md").read_text(encoding="utf-8")
+    assert claims.updated(page) == page, "run `python docs/claims_update.py`"
+    wrong = page.replace("21,376,996", "23,500,000")
+    assert claims.updated(wrong) == page != wrong, "a wrong row is put right"
+    stated = [e for spec in shipped_specs() for e in expectations(spec) if not e.binding]
+    for claim in stated:
+        assert f"`{claim.model}`: " in page
+        assert f"{claim.actual:,} (" in page
+
+
+def test_a_verdict_cannot_contradict_the_count() -> None:
+    claims = script("claims_update")
+    assert claims.judged("a", None, holds=True) == "right"
+    assert claims.judged("a", None, holds=False) == "wrong"
+    assert claims.judged("a", "impossible", holds=False) == "impossible"
+    for verdict, holds in (("wrong", True), ("impossible", True), ("right", False)):
+        with pytest.raises(ValueError, match="a: "):
+            claims.judged("a", verdict, holds=holds)
+    ledger = claims.read_ledger()
+    stray = ledger.model_copy(update={"remark": (claims.Remark(claim="Nobody: params, nowhere"),)})
+    with pytest.raises(ValueError, match="no such claim: Nobody"):
+        list(claims.rows(stray))
 
 
 def test_the_python_of_a_page_runs(
