@@ -8,6 +8,7 @@ the module in a run folder from elsewhere can be refused before it runs.
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 
 from linvit_codegen.embedded import Import, all_pieces
 from linvit_codegen.names import BUILTINS, IMPORTED
@@ -130,6 +131,17 @@ def _text(node: ast.AST) -> str:
         return "something nested too deeply"
 
 
+def _outside(statement: ast.stmt) -> Iterator[ast.AST]:
+    """A statement of the module and all in it; of a class only the head."""
+    if isinstance(statement, ast.ClassDef):
+        yield statement
+        for name, parts in ast.iter_fields(statement):
+            for part in parts if name not in ("name", "body") else ():
+                yield from ast.walk(part)
+    else:
+        yield from ast.walk(statement)
+
+
 def _takes(node: ast.Import | ast.ImportFrom, allowed: set[Import]) -> bool:
     """Whether a statement imports only what it may, under no other names."""
     if any(alias.asname for alias in node.names):
@@ -160,7 +172,12 @@ class _Gate:
             self._top_level(statement)
         classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
         placed = {*tree.body, *(node for class_ in classes for node in class_.body)}
-        nodes = list(ast.walk(tree))
+        functions: list[ast.stmt] = [n for n in tree.body if isinstance(n, ast.FunctionDef)]
+        functions += [node for class_ in classes for node in class_.body]
+        # Walking takes most of the time, so what is inside of a function is found once.
+        inside = {function: list(ast.walk(function)) for function in functions}
+        nodes = [node for part in inside.values() for node in part]
+        nodes += [node for part in tree.body if part not in inside for node in _outside(part)]
         for node in nodes:
             if isinstance(node, _PLACED) and node not in placed:
                 self._refuse(node, f"`{_text(node)[:60]}` in a function")
@@ -173,12 +190,8 @@ class _Gate:
                 self._attribute(node)
             if isinstance(node, ast.Call):
                 self._call(node)
-        for node in tree.body:
-            if isinstance(node, ast.ClassDef):
-                for method in node.body:
-                    self._scope(method)
-            elif isinstance(node, ast.FunctionDef):
-                self._scope(node)
+        for function in functions:
+            self._scope(function, inside[function])
 
     def _without_pieces(self, tree: ast.Module) -> ast.Module:
         """What is left of a standalone module without what it carries along of the runtime.
@@ -246,12 +259,11 @@ class _Gate:
         if not (is_doc or is_annotation or is_method):
             self._refuse(node, f"`{_text(node)[:60]}` in a class")
 
-    def _scope(self, function: ast.stmt) -> None:
+    def _scope(self, function: ast.stmt, nodes: list[ast.AST]) -> None:
         """Every name that is read is an argument, assigned here, defined here or imported.
 
         No variable has a name that means something else, so that none is called in its place.
         """
-        nodes = list(ast.walk(function))
         for node in nodes:
             if isinstance(node, ast.arguments) and (node.defaults or node.kw_defaults):
                 self._refuse(function, "a default")

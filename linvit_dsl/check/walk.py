@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 
 from pydantic import BaseModel
 
@@ -77,7 +78,13 @@ def nodes(root: BaseModel) -> Iterator[BaseModel]:
             pending += reversed(node)
         elif isinstance(node, BaseModel):
             yield node
-            pending += reversed([getattr(node, field) for field in type(node).model_fields])
+            pending += [getattr(node, field) for field in _fields(type(node))]
+
+
+@cache
+def _fields(kind: type[BaseModel]) -> tuple[str, ...]:
+    """The fields of a node that may hold nodes, the last first."""
+    return tuple(field for field in reversed(kind.model_fields) if field not in ("kind", "span"))
 
 
 def references(root: BaseModel) -> Iterator[ast.Name]:
