@@ -78,6 +78,15 @@ def project_root(path: Path) -> Path:
     return folder
 
 
+def module_name(path: Path) -> str:
+    """The module of a file outside the library.
+
+    Names of library modules have a dot, and kernels know library blocks by them: a file called
+    `std.linear_attention.vit` must not pass for one.
+    """
+    return path.stem.replace(".", "_")
+
+
 def module_path(item: ast.Import, importer: Path, root: Path) -> tuple[Path, str]:
     """The file that an import means, and its module name.
 
@@ -113,7 +122,7 @@ def _file_import(text: ast.Text, importer: Path, root: Path) -> tuple[Path, str]
             raise refuse("links are not followed")
         if not target.is_file():
             raise refuse("no such file")
-        return target.resolve(), relative.stem
+        return target.resolve(), module_name(target)
     except (OSError, ValueError, RuntimeError):
         # A name too long for the disk, a character that no name can have, a circle of links.
         raise refuse("no file can have this name") from None

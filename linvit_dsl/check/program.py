@@ -12,7 +12,13 @@ from functools import lru_cache
 from pathlib import Path
 from posixpath import normpath
 
-from linvit_dsl.check.files import STANDARD_LIBRARY, module_path, project_root, specs_root
+from linvit_dsl.check.files import (
+    STANDARD_LIBRARY,
+    module_name,
+    module_path,
+    project_root,
+    specs_root,
+)
 from linvit_dsl.check.names import resolve_names
 from linvit_dsl.check.values import UNKNOWN, BlockValue, ModuleValue, Static, Unknown
 from linvit_dsl.errors import Diagnostic, Fix, Source, SpecError, diagnose
@@ -93,7 +99,7 @@ def open_program(path: Path | str, text: str | None = None) -> Program:
     """
     path = Path(path)
     reader = _Reader(project_root(path))
-    root = reader.read(path.resolve(), display_name(path), path.stem, 0, text)
+    root = reader.read(path.resolve(), display_name(path), module_name(path), 0, text)
     return _resolved(root, reader)
 
 
@@ -113,7 +119,7 @@ def open_texts(texts: Mapping[str, str]) -> Program:
         raise ValueError("a program has at least one text")
     reader = _StoredReader(texts)
     key = next(iter(texts))
-    root = reader.read(Path(key), key, Path(key).stem, 0)
+    root = reader.read(Path(key), key, module_name(Path(key)), 0)
     return _resolved(root, reader)
 
 
@@ -290,7 +296,7 @@ class _StoredReader(_Reader):
             place, found = item.span, item.module[0] == "std" and key in self._texts
         else:
             key = normpath((importer.path.parent / item.path.value).as_posix())
-            module, place, found = Path(key).stem, item.path.span, key in self._texts
+            module, place, found = module_name(Path(key)), item.path.span, key in self._texts
         if not found:
             why = "the model file does not hold it"
             name = module if item.path is None else item.path.value

@@ -70,3 +70,20 @@ def test_ruff_finds_nothing(graph: Graph, tmp_path: Path) -> None:
     command = [RUFF, "check", "--isolated", *RULES, "--ignore", "N803,N806,N812", path]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_a_file_named_like_a_library_module_does_not_pass_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "std.linear_attention.vit"
+    path.write_text("""\
+intrinsic block linear_attention[phi: block = relu, eps: real = 1e-6](
+  q: [B, h, n, c], k: [B, h, l, c], v: [B, h, l, e],
+) -> [B, n, h * e] {
+  return attend(q, k, v) |> rearrange["b h n e -> b n (h e)"]
+}
+model M(q: [B, 2, 5, 4], k: [B, 2, 7, 4], v: [B, 2, 7, 4]) -> [B, 5, 8] {
+  return linear_attention(q, k, v)
+}
+""")
+    text = generate(elaborate(open_program(path)).graph).text
+    assert "kernels" not in text.split("__all__")[1]
+    assert "scaled_dot_product_attention" in text
