@@ -7,16 +7,21 @@ file after changing an operator, a static function, an initialiser, a limit or t
 
 from __future__ import annotations
 
+import io
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from linvit_dsl import load
 from linvit_dsl.check.functions import FUNCTIONS, REDUCTIONS
 from linvit_dsl.check.recipe import AdamW, Data, HorizontalFlip, RandomCrop, Recipe, Schedule
+from linvit_dsl.cli import main as main_of_linvit
 from linvit_dsl.graph import limits
 from linvit_dsl.graph.ir import Initializer, TensorType
 from linvit_dsl.ops import ALL_OPS, Op
@@ -24,9 +29,12 @@ from linvit_dsl.ops.arithmetic import Arithmetic
 from linvit_dsl.ops.initializers import INITIALIZERS
 
 HERE = Path(__file__).resolve().parent
-PAGES = ("language.md", "training.md", "reference.md")
+PAGES = ("language.md", "training.md", "reference.md", "architectures.md")
 
-SIGNS = {"add": "a + b", "sub": "a - b", "mul": "a * b", "div": "a / b", "neg": "-a", "pow": "a ^ exponent"}
+SIGNS = {
+    name: f"a {sign} b" for name, sign in zip(("add", "sub", "mul", "div"), "+-*/", strict=True)
+}
+SIGNS |= {"neg": "-a", "pow": "a ^ exponent"}
 """Operators that are written as signs."""
 
 KINDS = {
@@ -71,7 +79,10 @@ INITIALIZER_MEANINGS = {
     "trunc_normal": ("[std]", "N(0, std²) cut off at ±2, not at 2 std; `linear` takes std 0.02"),
     "xavier": ("", "uniform within √(6 / (fan_in + fan_out))"),
     "dirac": ("", "the identity: a convolution that copies its channels, an identity matrix"),
-    "segment_means": ("", "each row averages its segment of the inputs; segments as equal as can be"),
+    "segment_means": (
+        "",
+        "each row averages its segment of the inputs; segments as equal as can be",
+    ),
     "orthogonal_features": (
         "[redraw]",
         "Gaussian vectors, orthogonal within blocks; a `buffer` is drawn anew every `redraw` steps",
@@ -94,6 +105,34 @@ LIMIT_WORDS = {
     "PARAMETERS": "trained numbers of a model",
     "ERRORS": "findings reported for one file",
 }
+
+
+TOKENS = {65: (32, 4), 197: (224, 16), 1025: (128, 4)}
+"""Patches and a class token -> the image and patch, in pixels, that make as many."""
+
+MIXERS = {
+    "softmax attention": "baseline:BaselineViT",
+    "linear attention, split-relu features": "linear:LinearViT",
+    "linear attention, relu features": "feature_maps:ReluViT",
+    "ripple, 3 stages": "ripplevit:RippleViT",
+    "ripple, 3 stages, all queries": "ripplevit:RippleViTFullQuery",
+    "hydra, 4 branches": "hydravit:HydraViT",
+    "Linformer, k = 64": "linformer:LinformerViT",
+    "Performer, 64 features": "performer:PerformerViT",
+    "Nystromformer, 32 landmarks": "nystromformer:NystromformerViT",
+    "hybrid, windows of 4": "hybrid:HybridViT",
+    "agent, 49 agents": "agent:AgentViT",
+    "focused, with convolution": "flatten:FlattenViT",
+    "Hydra by cosines": "hydra_cos:HydraCosineViT",
+    "softmax, 1 head of keys": "grouped_query:GroupedQueryViT",
+    "linear, 1 head of keys": "grouped_query:GroupedQueryLinearViT",
+    "softmax, rotary": "rope:RopeViT",
+    "linear, rotary": "rope:RopeLinearViT",
+}
+"""Token mixers of the skeleton `std.vit`, all 384 channels wide."""
+
+LAYERS = 12
+"""Of each model in `MIXERS`, all alike."""
 
 
 def operators() -> Iterator[str]:
@@ -149,6 +188,43 @@ def augmentations() -> Iterator[str]:
                 yield _row(_code(str(name)), value, _default(info), words)
 
 
+def models() -> Iterator[str]:
+    """One row per model of the shipped specs, by `linvit list`."""
+    yield from _head("model", "input", "parameters", "MACs", "kept, bytes", "what it is")
+    for row in _listed():
+        name = f"[`{row['spec']}:{row['model']}`](../specs/{row['spec']}.vit)"
+        costs = (f"{row[cost]:,}" for cost in ("params", "macs", "activation_bytes"))
+        yield _row(name, "×".join(map(str, row["input"])), *costs, _escaped(row["doc"]))
+
+
+def mixers() -> Iterator[str]:
+    """One row per token mixer: multiply-adds and bytes of a layer at several numbers of tokens."""
+    titles = (f"{what}, {n}" for what in ("MACs", "kept") for n in TOKENS)
+    yield from _head("mixer", *titles)
+    for words, model in MIXERS.items():
+        costs = [_mixer_cost(model, *sizes) for sizes in TOKENS.values()]
+        macs = (f"{macs / 1e6:.2f} M" for macs, _ in costs)
+        kept = (f"{kept / 1e6:.2f} MB" for _, kept in costs)
+        yield _row(words, *macs, *kept)
+
+
+def _listed() -> list[dict[str, Any]]:
+    """What `linvit list --format json` prints."""
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        assert main_of_linvit(["list", "--format", "json"]) == 0
+    return json.loads(printed.getvalue())
+
+
+def _mixer_cost(model: str, image: int, patch: int) -> tuple[float, float]:
+    """Multiply-adds of the mixer of one layer for one image, and the bytes it keeps."""
+    spec, _, name = model.partition(":")
+    cost = getattr(load(spec), name).cost(image=image, patch=patch)
+    rows = [row for row in cost.walk() if re.fullmatch(r"layers\.[\d-]+\.attn", row.path)]
+    kept = sum(row.activation_bytes for row in rows)
+    return sum(row.macs for row in rows) / LAYERS, kept / LAYERS
+
+
 TABLES: dict[str, Callable[[], Iterable[str]]] = {
     "operators": operators,
     "functions": functions,
@@ -156,6 +232,8 @@ TABLES: dict[str, Callable[[], Iterable[str]]] = {
     "limits": limits_,
     "recipe": recipe,
     "augmentations": augmentations,
+    "models": models,
+    "mixers": mixers,
 }
 
 

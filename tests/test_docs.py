@@ -281,6 +281,13 @@ def test_the_tables_are_up_to_date() -> None:
     assert update.filled(wrong) == reference != wrong, "a wrong row is put right"
 
 
+def test_every_shipped_spec_has_its_source() -> None:
+    page = (ROOT / "docs/architectures.md").read_text(encoding="utf-8")
+    table, _, _ = page.partition("## What a mixer costs")
+    rows = "\n".join(re.findall(r"^\| (`[^|]*) \|", table, re.MULTILINE))
+    assert sorted(re.findall(r"`(\w+)`", rows)) == sorted(shipped_specs())
+
+
 def test_the_ledger_is_up_to_date() -> None:
     claims = script("claims_update")
     page = (ROOT / "docs/claims.md").read_text(encoding="utf-8")
