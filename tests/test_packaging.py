@@ -153,7 +153,9 @@ def modules_of(requirements: list[str]) -> set[str]:
 def test_every_import_is_declared() -> None:
     own = {"linvit_dsl", "linvit_codegen", "linvit_runtime"}
     declared = modules_of(PROJECT["dependencies"]) | COMES_WITH_ANOTHER
-    known = own | declared | sys.stdlib_module_names
+    extras = PROJECT["optional-dependencies"]
+    optional = modules_of([text for name in extras if name != "dev" for text in extras[name]])
+    known = own | declared | optional | sys.stdlib_module_names
     assert not [(name, path) for name, path in imported_modules() if name not in known]
 
 
