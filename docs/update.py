@@ -1,8 +1,7 @@
 """Fill the tables of the documentation that follow from the code.
 
 A table stands between `<!-- table: NAME -->` and `<!-- end -->` in a page of this folder. Run this
-file after changing an operator, a static function, an initialiser, a limit or the recipe's schema;
-`tests/test_docs.py` fails while a table is out of date.
+file when `tests/test_docs.py` says that a table is out of date.
 """
 
 from __future__ import annotations
@@ -97,7 +96,11 @@ LIMIT_WORDS = {
     "NESTING": "brackets open at one place",
     "EXPRESSION_DEPTH": "depth of an expression",
     "IDENTIFIER": "characters of a name",
+    "INTEGER_DIGITS": "digits of a number in front of its point",
+    "FRACTION_DIGITS": "digits behind it",
+    "EXPONENT": "an exponent, up or down",
     "REPEAT": "iterations of one loop",
+    "STEPS": "statements executed and items of lists made, in all models of a file together",
     "SWEEP_POINTS": "points of one sweep, before `where` drops some",
     "NODES": "operators of a model, loops unrolled",
     "DIMENSION": "size of one axis",
@@ -126,13 +129,10 @@ MIXERS = {
     "Hydra by cosines": "hydra_cos:HydraCosineViT",
     "softmax, 1 head of keys": "grouped_query:GroupedQueryViT",
     "linear, 1 head of keys": "grouped_query:GroupedQueryLinearViT",
-    "softmax, rotary": "rope:RopeViT",
     "linear, rotary": "rope:RopeLinearViT",
 }
 """Token mixers of the skeleton `std.vit`, all 384 channels wide."""
-
-LAYERS = 12
-"""Of each model in `MIXERS`, all alike."""
+LAYERS = 12  # of each of them, all alike
 
 
 def operators() -> Iterator[str]:
@@ -337,6 +337,7 @@ def _value(section: type[BaseModel], name: str, info: FieldInfo) -> str:
     kinds = {
         "int": "whole number",
         "float": "number",
+        "int | None": "whole number",
         "float | None": "number",
         "EpochCount": "epochs: `200ep` or `200`",
         "Period": "`10ep` or `500it`, above 0",
@@ -364,11 +365,10 @@ def _bound(value: float) -> str:
 def _default(info: FieldInfo) -> str:
     if info.is_required():
         return "required"
-    return "none" if info.default in (None, ()) else _code(_written_default(info.default))
-
-
-def _written_default(value: object) -> str:
-    return str(value) if isinstance(value, BaseModel) else _literal(value)
+    value: object = info.default
+    if value in (None, ()):
+        return "none"
+    return _code(str(value) if isinstance(value, BaseModel) else _literal(value))
 
 
 def _escaped(text: str) -> str:

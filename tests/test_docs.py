@@ -24,6 +24,7 @@ from linvit_dsl.cli import main
 from linvit_dsl.cli.failures import UsageProblem
 from linvit_dsl.cli.parser import VERBS, parse
 from linvit_dsl.errors.render import render_all
+from linvit_dsl.graph import limits
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -179,6 +180,12 @@ def test_the_picture_shows_the_model_as_it_is_drawn_now(tmp_path: Path) -> None:
     assert {tip for tip in tips if tip not in picture} == set()
 
 
+def test_the_readme_names_every_command() -> None:
+    _, _, said = README.read_text(encoding="utf-8").partition("`linvit --help` lists the commands:")
+    listed, _, _ = said.partition(".")
+    assert sorted(re.findall(r"`(\w+)`", listed)) == sorted(VERBS)
+
+
 # Commands, links, tables, Python
 
 
@@ -276,6 +283,8 @@ def test_the_tables_are_up_to_date() -> None:
         assert update.filled(text) == text, "run `python docs/update.py`"
         tables += re.findall(r"<!-- table: (\w+) -->", text)
     assert sorted(tables) == sorted(update.TABLES)
+    numbers = {name for name, value in vars(limits).items() if isinstance(value, int)}
+    assert set(update.LIMIT_WORDS) == numbers, "every limit is in the table"
     reference = (ROOT / "docs/reference.md").read_text(encoding="utf-8")
     wrong = reference.replace("`eye[size: dim]()`", "`eye[n: dim]()`")
     assert update.filled(wrong) == reference != wrong, "a wrong row is put right"
