@@ -79,7 +79,7 @@ class Definition:
 def check_definitions(program: Program, module: Module) -> Iterator[Definition]:
     """A verdict for every block and model that `module` declares with a body, in its order."""
     for item in module.file.items:
-        if isinstance(item, ast.Block) and not item.broken:
+        if isinstance(item, ast.Block):
             yield check_definition(program, module, item)
 
 
@@ -96,6 +96,8 @@ def refuted_definitions(elaborator: Elaborator) -> Iterator[Diagnostic]:
 def check_definition(program: Program, module: Module, declaration: ast.Block) -> Definition:
     """The verdict for one block."""
     name = declaration.name.name
+    if declaration.broken:
+        return Definition(name, "unknown", "a part of it could not be read")
     for static in declaration.statics:
         kind = " ".join(static.type.span.text.split())
         if static.default is None and kind not in CHOSEN:
@@ -225,7 +227,8 @@ class _Probe:
             return elaborator.first or error
         except (Poisoned, RecursionError):
             return elaborator.first or SpecError()
-        return elaborator.first
+        # Behind a name that was reported before, a stand-in fits whatever is asked of it.
+        return elaborator.first or (SpecError() if elaborator.tainted else None)
 
     def _pair(self, name: str, point: int) -> Static:
         span = self.declaration.name.span

@@ -67,6 +67,13 @@ def _check(options: argparse.Namespace) -> int:
         raise UsageProblem("--diff shows what --fix would change: give both")
     if options.fix and overrides:
         raise UsageProblem("--fix changes a file for all values of its parameters: leave --set out")
+    if options.diff and options.format == "json":
+        raise UsageProblem("--diff prints a diff: leave --format json out")
+    if options.definitions and (options.fix or overrides):
+        other = "--fix" if options.fix else "--set"
+        raise UsageProblem(
+            f"--definitions is about all sizes and writes nothing: leave {other} out"
+        )
     if options.definitions:
         return _definitions(options.specs, options.format)
     found: list[Diagnostic] = []

@@ -148,3 +148,28 @@ def test_the_table_of_definitions(tmp_path: Path, capsys: pytest.CaptureFixture[
     ]
     assert main(["check", str(path), "--definitions", "--format", "json"]) == 1
     assert '"verdict": "holds"' in capsys.readouterr().out
+
+
+def test_nothing_is_held_of_a_block_with_errors_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "a.vit"
+    path.write_text(
+        "block Misspelt(x: [B, n, d]) -> [B, n, d] { return x |> lineer[d]@f }\n"
+        "block Caller(x: [B, n, d]) -> [B, n, d] { return x |> Misspelt@m }\n"
+        "block Circle(x: [B, n, d]) -> [B, n, d] { return x |> Circle@c }\n"
+        "block Broken(x: [B, n, d]) -> [B, n, d] { y = = x\n  return x }\n"
+        "block Sound(x: [B, n, d]) -> [B, n, d] { return x }\n",
+        encoding="utf-8",
+    )
+    program = open_program(path)
+    verdicts = [found.verdict for found in check_definitions(program, program.root)]
+    assert verdicts == ["unknown"] * 4 + ["holds"]
+
+
+@pytest.mark.parametrize("other", [("--fix",), ("--set", "d=3")])
+def test_the_table_takes_nothing_beside_it(
+    other: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.vit"
+    path.write_text("block F(x: [*s]) -> [*s] { return x }\n", encoding="utf-8")
+    assert main(["check", str(path), "--definitions", *other]) == 2
+    assert f"leave {other[0]} out" in capsys.readouterr().err
