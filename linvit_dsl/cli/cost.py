@@ -39,8 +39,7 @@ def run(options: argparse.Namespace) -> int:
             raise UsageProblem(f"--{name} must be at least 1, not {value}")
     graph = load_model(options.spec, settings(options.set)).graph
     if options.advice:
-        for sentence in advice(graph):
-            print(sentence)
+        _advise(tuple(advice(graph)), options.format)
         return 0
     costs = cost(graph, options.batch)
     if options.format == "json":
@@ -48,3 +47,14 @@ def run(options: argparse.Namespace) -> int:
     else:
         print(render_cost(costs, depth=options.depth), end="")
     return 0
+
+
+def _advise(sentences: tuple[str, ...], format_: str) -> None:
+    """Print the advice, also that there is none: silence could be taken for a failure."""
+    from linvit_dsl.cli.output import show_json
+
+    if format_ == "json":
+        show_json(sentences)
+    else:
+        nothing = ("no linear attention here would be cheaper by scores",)
+        print("\n".join(sentences or nothing))

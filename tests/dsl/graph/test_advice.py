@@ -1,5 +1,7 @@
 """Where linear attention does not pay, against the counts of its products and the formulas."""
 
+import json
+
 import pytest
 
 import linvit_dsl
@@ -51,4 +53,7 @@ def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cost", "ripplevit", "--advice"]) == 0
     assert "9 queries and 9 keys" in capsys.readouterr().out
     assert main(["cost", "baseline", "--advice"]) == 0
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().out == "no linear attention here would be cheaper by scores\n"
+    assert main(["cost", "linear", "--advice", "--format", "json"]) == 0
+    (sentence,) = json.loads(capsys.readouterr().out)
+    assert sentence.startswith("linear attention of 65 queries")
