@@ -11,6 +11,7 @@ from linvit_dsl.check.files import STANDARD_LIBRARY
 from linvit_dsl.check.fixes import FixedSpec, fix_spec
 from linvit_dsl.cli.failures import UsageProblem, writing
 from linvit_dsl.errors import Diagnostic, LinvitError
+from linvit_dsl.syntax.reading import with_line_ends_of
 from linvit_runtime.durable import replace_file
 
 
@@ -40,7 +41,7 @@ def fix(text: str, *, diff: bool) -> tuple[Diagnostic, ...]:
 def _write(path: Path, fixed: FixedSpec) -> None:
     mode = path.stat().st_mode
     with writing(path):
-        replace_file(path, fixed.after.encode())
+        replace_file(path, with_line_ends_of(path.read_bytes(), fixed.after))
         path.chmod(mode)
     for diagnostic in fixed.done:
         titles = "; ".join(fix.title for fix in diagnostic.fixes)

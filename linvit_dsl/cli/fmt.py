@@ -122,15 +122,14 @@ def _formatted(name: str, before: bytes, read: Callable[[], Source]) -> _Formatt
     from linvit_dsl.cli.output import show
     from linvit_dsl.errors import SpecError
     from linvit_dsl.syntax.format import format_source
+    from linvit_dsl.syntax.reading import with_line_ends_of
 
     try:
         text = format_source(read())
     except SpecError as error:
         show(error.diagnostics, stream=sys.stderr)
         return _Formatted(name, before, before, error.diagnostics)
-    if before.partition(b"\n")[0].endswith(b"\r"):
-        text = text.replace("\n", "\r\n")
-    return _Formatted(name, before, text.encode())
+    return _Formatted(name, before, with_line_ends_of(before, text))
 
 
 def _write(path: Path, text: bytes) -> None:

@@ -51,6 +51,13 @@ def source_of(data: bytes, name: str, module: str = "") -> Source:
     return Source(name, text.replace("\r\n", "\n"), module)
 
 
+def with_line_ends_of(before: bytes, text: str) -> bytes:
+    """What to write in place of `before`: UTF-8, with CRLF line ends if its first line has them."""
+    if before.partition(b"\n")[0].endswith(b"\r"):
+        text = text.replace("\n", "\r\n")
+    return text.encode()
+
+
 def too_large(source: Source, size: int) -> Diagnostic:
     """What to say about a text of `size` bytes."""
     # Rounded up, so that a file one byte too large does not seem to have the size of the limit.

@@ -178,3 +178,10 @@ def test_imported_files_are_not_edited(spec: Path) -> None:
 def test_a_text_can_be_checked_before_it_is_saved(spec: Path) -> None:
     assert open_program(spec, RIGHT).root.source.text == RIGHT
     assert open_program(spec).root.source.text == WRONG
+
+
+def test_line_ends_stay_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "a.vit"
+    path.write_bytes(b"block F(x: [B, n]) -> [B, n] {\r\n  return relu(x) ** 2\r\n}\r\n")
+    assert main(["check", str(path), "--fix"]) == 0
+    assert path.read_bytes() == b"block F(x: [B, n]) -> [B, n] {\r\n  return relu(x) ^ 2\r\n}\r\n"
