@@ -15,7 +15,7 @@ from linvit_dsl.check.binding import accepts
 from linvit_dsl.check.expressions import Expressions
 from linvit_dsl.check.recipe import field_names
 from linvit_dsl.check.values import BlockValue, Number, Result, Static, Value, kind_of
-from linvit_dsl.errors import Diagnostic, Label, Span, SpecError, diagnose
+from linvit_dsl.errors import Diagnostic, Fix, Label, Span, SpecError, diagnose
 from linvit_dsl.errors.suggest import nearest
 from linvit_dsl.graph import limits
 from linvit_dsl.syntax import ast
@@ -155,7 +155,13 @@ class _Reader:
         has = f"its static parameters: {', '.join(self.statics) or 'none'}"
         helps = (f"did you mean `{near}`?" if near else has,)
         model = self.item.model.name
-        return SpecError(diagnose("E0521", name.span, helps=helps, name=name.name, model=model))
+        # Where several sections have such a field, any of them is a guess.
+        fixes: tuple[Fix, ...] = ()
+        if near and len(inside) < 2:
+            fixes = (Fix(name.span, near, f"replace by `{near}`"),)
+        return SpecError(
+            diagnose("E0521", name.span, helps=helps, fixes=fixes, name=name.name, model=model)
+        )
 
 
 def _literal(value: Result, values: ast.Expression) -> ast.Expression:

@@ -106,11 +106,14 @@ class _Check:
 
         Raises:
             SpecError: It has no points that could be verified.
+            Poisoned: They were lost with a line that could not be read.
         """
         value = self._model()
         axes = read_axes(self.scope, self.item, value)
         points = list(self._points(axes))
         if not points or not self.item.axes:
+            if self._is_cut_short():
+                raise Poisoned
             raise SpecError(diagnose("E0523", self.item.name.span, name=self.item.name.name))
         self._verify_models(value, points)
         self._verify_recipes(points)
@@ -125,6 +128,15 @@ class _Check:
                 one = replace(one, name=f"{one.name}'")
             made[one.name] = one
         return Sweep(self.item.name.name, self.item.model.name, varied, tuple(made.values()))
+
+    def _is_cut_short(self) -> bool:
+        """Whether a line of it could not be read, which was reported."""
+        whole = self.item.span
+        places = (found.primary.span for found in self.elaborator.program.diagnostics)
+        return any(
+            place.source is whole.source and whole.start <= place.start <= whole.end
+            for place in places
+        )
 
     def _model(self) -> BlockValue:
         name, program = self.item.model, self.elaborator.program

@@ -156,6 +156,25 @@ def test_what_is_wrong(lines: str, expected: list[str]) -> None:
     assert codes(lines) == expected
 
 
+@pytest.mark.parametrize(
+    "lines", ["heads in {1, 2}", "heads: 1..2", "heads in [1] where heads > 0"]
+)
+def test_points_that_a_syntax_error_took_away_are_not_missed(lines: str) -> None:
+    found, sweep = swept(lines)
+    assert sweep is None
+    assert {d.code[:3] for d in found} == {"E01"}
+
+
+def test_a_misspelt_axis_has_a_fix_where_one_is_meant() -> None:
+    (found,), _ = swept("haeds in [1]")
+    assert [fix.replacement for fix in found.fixes] == ["heads"]
+    (found,), _ = swept("lr in [1e-4]")
+    assert [fix.replacement for fix in found.fixes] == ["optimizer.lr"]
+    # `name` is a field of the data, and of the optimizer too.
+    (found,), _ = swept('name in ["x"]')
+    assert found.fixes == ()
+
+
 def test_a_field_of_a_recipe_needs_one() -> None:
     untrained = MODEL.replace("train M with quick", "")
     found, _ = swept("seed in [0]", untrained)
