@@ -179,9 +179,9 @@ def _line(expression: ast.Expression) -> str:
 def _batch(scope: Expressions, said: ast.Expect | ast.Expectation) -> int:
     """The batch that `at [B = 128]` sets; 1 without one."""
     batch = 1
-    for condition in said.conditions:
+    for place, condition in enumerate(said.conditions):
         name = condition.name
-        if name.name != "B":
+        if name.name != "B" or place > 0:
             raise SpecError(diagnose("E0503", name.span, name=name.name))
         number = scope.dimension(condition.value, "B")
         if not isinstance(number.value, int):
@@ -222,8 +222,10 @@ def _tolerance(
     value = _number(scope, expression, batch)
     is_share = isinstance(expression, ast.Number) and expression.unit == "%"
     if value < 0 or (0 < value < 1 and abs(claimed) >= _LARGE and not is_share):
-        given = show_number(value)
+        given = _line(expression)
         helps = (f"a share is a percentage: `within {show_number(100 * value)}%`",)
+        if value < 0:
+            helps = (f"`within {_line(expression).lstrip('- ')}` allows it in both directions",)
         raise SpecError(diagnose("E0504", expression.span, helps=helps, value=given))
     return abs(claimed) * value if is_share else value
 

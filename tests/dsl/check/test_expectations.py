@@ -193,3 +193,15 @@ def test_the_claims_of_the_sources_that_are_true() -> None:
     assert all(claim.source for claim in claims)
     assert [(c.model, c.quantity) for c in claims if c.holds] == [("BaselineViT64", "flops")]
     assert len(claims) > 25
+
+
+def test_one_batch_is_stated() -> None:
+    (found,), expectations = examined(f"{MODEL}expect M: macs == 64 at [B = 2, B = 1]")
+    assert (found.code, expectations) == ("E0503", ())
+
+
+@pytest.mark.parametrize("tolerance", ["2%", "3"])
+def test_a_negative_tolerance_is_told_as_it_is_written(tolerance: str) -> None:
+    (found,), _ = examined(f"{MODEL}expect M: params == 76 within -{tolerance}")
+    assert found.message == f"a cost cannot differ by `-{tolerance}`"
+    assert found.helps == (f"`within {tolerance}` allows it in both directions",)
