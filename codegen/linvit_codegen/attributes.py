@@ -47,7 +47,7 @@ class _Attributes:
     def write(self) -> None:
         """Annotations of buffers, then `__init__`."""
         built = self._constructor.built
-        buffers = [name for item in built if item.buffer for name, _ in self._buffers(item)]
+        buffers = [self._slots[item.name] for item in built if item.buffer and not item.indexed]
         if buffers:
             # torch types an attribute that it finds by name as `Tensor | Module`.
             self._writer.text(4, *(f"{name}: Tensor" for name in buffers), "")
@@ -57,28 +57,29 @@ class _Attributes:
         self._writer.signature(4, "def __init__", ["self", *parameters], " -> None")
         self._writer.text(8, "super().__init__()")
         for item in built:
-            if item.buffer:
-                for name, node in self._buffers(item):
-                    start = f'self.register_buffer("{name}", {store_code(node)})'
-                    self._writer.statement(8, "", start)
-                    if period := redraw_period(node.weight.initializer):
-                        redraw = f'layers.redraw_every({period}, self, "{name}")'
-                        self._writer.statement(8, "", redraw)
+            name = self._slots[item.name]
+            if item.buffer and not item.indexed:
+                start = store_code(_store(item.elements[0]))
+                self._writer.statement(8, "", f'self.register_buffer("{name}", {start})')
             else:
-                name = self._slots[item.name]
                 self._writer.statement(8, f"self.{name} = ", self._attribute(item))
+            if item.buffer:
+                self._redraws(item)
 
-    def _buffers(self, item: Built) -> list[tuple[str, Store]]:
+    def _redraws(self, item: Built) -> None:
         name = self._slots[item.name]
-        if not item.indexed:
-            return [(name, _store(item.elements[0]))]
-        return [(f"{name}_{e.slot.index}", _store(e)) for e in item.elements]
+        for index, element in enumerate(item.elements):
+            if period := redraw_period(_store(element).weight.initializer):
+                place = f'self.{name}, "{index}"' if item.indexed else f'self, "{name}"'
+                self._writer.statement(8, "", f"layers.redraw_every({period}, {place})")
 
     def _attribute(self, item: Built) -> str:
         first = item.elements[0]
         if not item.indexed:
             return str(self._element(first, item.given[0], {}))
-        kind = "nn.ParameterList" if isinstance(first.node, Store) else "nn.ModuleList"
+        kind = "nn.ModuleList"
+        if isinstance(first.node, Store):
+            kind = "nn.ParameterList" if first.node.trained else "layers.BufferList"
         if item.loops is None:
             elements = [
                 str(self._element(element, given, {}))
@@ -132,7 +133,8 @@ class _Attributes:
             return code
         if isinstance(node, Call):
             return Code(f"{self._classes[self._units[node.graph]]}({self._passed(hyper)})")
-        return Code(f"nn.Parameter({store_code(_store(element))})")
+        start = store_code(_store(element))
+        return Code(f"nn.Parameter({start})") if node.trained else start
 
     def _passed(self, hyper: Mapping[str, Code]) -> str:
         """`drop_path` alone goes by position where that is what it is called."""

@@ -158,8 +158,6 @@ def _escapes(
         own: list[Value] = []
         for node in opened(repeat.iterations[index]):
             if isinstance(node, Store):
-                if not node.trained:
-                    return True  # buffers are attributes of their own: there is no list to run over
                 own.append(node.result)
             else:
                 own += node.results

@@ -45,7 +45,8 @@ _LIBRARIES = {
     },
     "kernels": {"linear_attention"},
     "layers": {
-        "Constant", "DropPath", "attend", "expect_shape", "float32", "joint_linear", "redraw_every",
+        "BufferList", "Constant", "DropPath", "attend", "expect_shape", "float32", "joint_linear",
+        "redraw_every",
     },
     "nn": {
         "BatchNorm2d", "Conv2d", "Dropout", "LayerNorm", "Linear", "Module", "ModuleList",

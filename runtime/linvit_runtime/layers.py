@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, overload
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +56,28 @@ class Constant(nn.Module):
     def forward(self) -> Tensor:
         """The tensor."""
         return self.value
+
+
+class BufferList(nn.Module):
+    """Stored tensors that are not trained, in a list: what `nn.ParameterList` is to parameters."""
+
+    def __init__(self, tensors: Iterable[Tensor]) -> None:
+        super().__init__()
+        for index, tensor in enumerate(tensors):
+            self.register_buffer(str(index), tensor)
+
+    def __len__(self) -> int:
+        return len(self._buffers)
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Tensor]: ...
+    def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
+        return list(self)[index]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self.get_buffer(str(index)) for index in range(len(self)))
 
 
 Function = TypeVar("Function", bound=Callable[..., Any])
