@@ -90,9 +90,11 @@ class Attend(Op):
         named = dict(zip(attributes.given, arguments[3:], strict=True))
         if "bias" in named:
             scores = scores + named["bias"]
-        weight = (scores - scores.amax(-1, keepdim=True).detach()).exp()
         if "keep" in named:
-            weight = weight * named["keep"]
+            # Before the largest is taken: a key that nobody sees may have a far larger score.
+            scores = scores.masked_fill(named["keep"] == 0, float("-inf"))
+        peak = scores.amax(-1, keepdim=True).detach()
+        weight = (scores - peak.masked_fill(peak.isneginf(), 0)).exp()
         total = weight.sum(-1, keepdim=True)
         return (weight / (total + (total == 0))) @ v
 

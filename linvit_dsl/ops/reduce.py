@@ -64,7 +64,8 @@ class Reduce(Op):
         opened, names = open_axes(x, solution)
         kept = [name for group in solution.after for name in group]
         gone = [names.index(name) for name in names if name not in kept]
-        y = opened.permute([names.index(name) for name in kept] + gone).flatten(len(kept))
+        y = opened.permute([names.index(name) for name in kept] + gone)
+        y = y.flatten(len(kept)) if gone else y[..., None]
         if attributes.how == "max":
             y = y.sort(-1).values[..., -1]
         else:

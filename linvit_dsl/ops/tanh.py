@@ -37,7 +37,8 @@ class Tanh(Pointwise):
         attributes: Tanh.Attributes, arguments: Tensors, weights: WeightTensors
     ) -> Tensor:
         (x,) = arguments
-        return (x.exp() - (-x).exp()) / (x.exp() + (-x).exp())
+        small = (-2 * x.abs()).exp()  # of the other sign, exp would overflow
+        return x.sign() * (1 - small) / (1 + small)
 
     @staticmethod
     def examples() -> Iterator[Example]:
