@@ -147,7 +147,8 @@ def has_library_of_today(texts: Mapping[str, str]) -> bool:
 def _stored_name(path: Path, root: Path) -> str:
     if path.parent == STANDARD_LIBRARY:
         return f"{_LIBRARY}{path.stem}"
-    return path.relative_to(root).as_posix()
+    # Of a program that was opened from stored texts, paths are their names.
+    return path.relative_to(root).as_posix() if path.is_absolute() else path.as_posix()
 
 
 def _resolved(root: Module, reader: _Reader) -> Program:

@@ -61,6 +61,14 @@ def test_a_model_file_is_exported_without_its_spec(
     assert sorted(path.name for path in Path().iterdir()) == ["m.pt2", "m.safetensors"]
 
 
+def test_a_model_file_of_a_model_file_is_the_same() -> None:
+    assert main(["export", SPEC, *SMALL, "-o", "m.safetensors"]) == 0
+    assert main(["export", "m.safetensors", "-o", "n.safetensors"]) == 0
+    before, after = (linvit_dsl.load_model(f"{name}.safetensors").state_dict() for name in "mn")
+    assert list(after) == list(before)
+    assert all(torch.equal(after[key], before[key]) for key in before)
+
+
 def test_fresh_weights_are_announced(capsys: pytest.CaptureFixture[str]) -> None:
     for name, seed in (("a", "0"), ("b", "0"), ("c", "1")):
         assert main(["export", SPEC, *SMALL, "-o", f"{name}.safetensors", "--seed", seed]) == 0
