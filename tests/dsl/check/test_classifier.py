@@ -27,7 +27,7 @@ REFUSED = {
     "gives [B, 10, 8, 8], which is no [B, classes]":
         "model M(img: [B, 1, 8, 8]) -> [B, 10, 8, 8] { return img |> conv2d[10] }",
     "takes [B, 1, 2, 8, 8], which is no [B, channels, rows, columns]":
-        'model M(clip: [B, 1, 2, 8, 8]) -> [B, 8] { return reduce["b c t h w -> b w", mean](clip) }',
+        'model M(img: [B, 1, 2, 8, 8]) -> [B, 8] { return reduce["b c t h w -> b w", mean](img) }',
     "takes [1, 8, 8, 8], which is no [B, channels, rows, columns]":
         'model M(img: [1, 8, 8, 8]) -> [1, 8] { return img |> reduce["b c h w -> b c", mean] }',
     "gives 2 tensors":
