@@ -170,7 +170,12 @@ class Schedule(Section):
             raise PydanticCustomError(
                 "rule",
                 "a warm-up of {warmup} does not end within {epochs} epochs",
-                {"field": "warmup", "warmup": str(self.warmup), "epochs": self.epochs},
+                {
+                    "field": "warmup",
+                    "warmup": str(self.warmup),
+                    "epochs": self.epochs,
+                    "help": f"shorten it as well: `--set schedule.warmup={self.epochs // 2}ep`",
+                },
             )
         return self
 

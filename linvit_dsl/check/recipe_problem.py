@@ -72,7 +72,8 @@ def describe(
         loc = (*loc, *field.split(".")) if field else loc
         # A custom error's text is ours, written in recipe.py, so it may be shown.
         text = error["msg"]
-        return RecipeProblem("value", loc, text if field else f"`{_name(loc)}`: {text}")
+        text = text if field else f"`{_name(loc)}`: {text}"
+        return RecipeProblem("value", loc, text, context.get("help", ""))
     if kind in ("union_tag_invalid", "literal_error"):
         text = str(context.get("expected_tags") or context.get("expected"))
         given = context.get("tag", error["input"])
