@@ -59,7 +59,7 @@ MODELS = [
 ]
 
 
-def weighted_sums(graph: Graph, *, kernel: bool = False) -> int:
+def weighted_sums(graph: Graph, *, kernel: bool = False, batch: int = 1) -> int:
     """Multiply-adds of products that are only sums (one output column), which torch counts too.
 
     Where a kernel replaces a body torch counts by the kernel's own formula, so they are left out.
@@ -68,11 +68,11 @@ def weighted_sums(graph: Graph, *, kernel: bool = False) -> int:
     for node in graph.walk():
         if isinstance(node, Call):
             replaced = kernel_feature_map(node.graph) is not None
-            total += weighted_sums(node.graph, kernel=kernel or replaced)
+            total += weighted_sums(node.graph, kernel=kernel or replaced, batch=batch)
         elif isinstance(node, Apply) and not kernel:
             arguments = (node.attributes, node.argument_types, node.result_types)
-            total += at_batch(node.op.products(*arguments), 1)
-            total -= at_batch(node.op.macs(*arguments), 1)
+            total += at_batch(node.op.products(*arguments), batch)
+            total -= at_batch(node.op.macs(*arguments), batch)
     return total
 
 

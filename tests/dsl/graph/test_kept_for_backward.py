@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,6 +19,10 @@ from linvit_dsl.graph.ir import Graph
 from linvit_dsl.graph.size import at_batch
 from linvit_dsl.ops import OPS
 from linvit_dsl.ops.op import Saved
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 SMALL = {"depth": "2", "d": "48", "drop": "0"}
 # Without dropout: on a CPU torch keeps its masks as floats, on a GPU as booleans, which we count.
@@ -49,7 +54,6 @@ def elaborated(spec: str, model: str, overrides: dict[str, str]) -> Graph:
 
 def bytes_held(graph: Graph, batch: int, folder: Path) -> int:
     """Run the generated module in training mode; count each storage once, parameters not."""
-    import torch
 
     path = folder / "generated.py"
     generated = generate(graph, options=Options(level=0))
@@ -60,6 +64,20 @@ def bytes_held(graph: Graph, batch: int, folder: Path) -> int:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     network = getattr(module, generated.name)().train()
+    return bytes_held_by(network, inputs(graph, batch))
+
+
+def inputs(graph: Graph, batch: int) -> tuple[torch.Tensor, ...]:
+    import torch
+
+    shapes = ([at_batch(size, batch) for size in value.type.sizes] for value in graph.inputs)
+    return tuple(torch.zeros(shape).requires_grad_() for shape in shapes)
+
+
+def bytes_held_by(network: nn.Module, images: tuple[torch.Tensor, ...]) -> int:
+    """What autograd keeps of a forward pass: each storage once, parameters not."""
+    import torch
+
     weights = {tensor.untyped_storage().data_ptr() for tensor in network.state_dict().values()}
     held: dict[int, torch.UntypedStorage] = {}
 
@@ -69,10 +87,10 @@ def bytes_held(graph: Graph, batch: int, folder: Path) -> int:
             held[storage.data_ptr()] = storage
         return tensor
 
-    images = torch.zeros([at_batch(size, batch) for size in graph.inputs[0].type.sizes])
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        output = network(images)
-    assert output.requires_grad
+        output = network(*images)
+    outputs = (output,) if isinstance(output, torch.Tensor) else output
+    assert any(output.requires_grad for output in outputs)
     return sum(storage.nbytes() for storage in held.values())
 
 
