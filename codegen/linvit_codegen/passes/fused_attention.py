@@ -4,11 +4,13 @@ The pieces are recognised by what they compute, not by the names of blocks. A ke
 holds phi(q) or phi(k) in memory, and keeps only q, k, v and the state for backward. Several reads
 of one state, as in HydraAttention, become one call: the queries stand one after the other along
 the token axis, and each is answered by itself. Whatever else reads the state would compute it a
-second time, so then the pieces stay as they are.
+second time, as would every iteration of a loop that it was made before, so then the pieces stay as
+they are.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,6 +40,7 @@ def _block(graph: Graph) -> Graph:
         return graph
     # What is read once all reads are kernel calls: a state among it has another reader.
     live = live_values(graph, {node: (r.q, r.k, r.v) for node, r in reads.items()})
+    readers_of = Counter(read.state for read in reads.values())
 
     def edit(block: Block, nodes: tuple[Node, ...]) -> tuple[Node, ...]:
         by_state: dict[object, list[_Reader]] = {}
@@ -45,8 +48,12 @@ def _block(graph: Graph) -> Graph:
             if not isinstance(node, Repeat) and node in reads:
                 read = reads[node]
                 by_state.setdefault(read.state, []).append(_Reader(node, read))
-        for readers in by_state.values():
-            if live.isdisjoint(readers[0].read.state_values) and _may_be_one(nodes, readers):
+        for state, readers in by_state.items():
+            if (
+                len(readers) == readers_of[state]
+                and live.isdisjoint(readers[0].read.state_values)
+                and _may_be_one(nodes, readers)
+            ):
                 nodes = _fused(nodes, readers)
         return nodes
 
@@ -86,7 +93,7 @@ def _may_be_one(nodes: tuple[Node, ...], readers: list[_Reader]) -> bool:
     return all(
         isinstance(node, Store)
         or (not isinstance(node, Repeat) and answers.isdisjoint(node.arguments))
-        for node in nodes[first:last]
+        for node in nodes[first : last + 1]
     )
 
 

@@ -88,6 +88,37 @@ model Plain(x: [B, 6, 8]) -> [B, 6, 8] {
     assert PASSES[name](graph) is graph
 
 
+@pytest.mark.parametrize(
+    ("read", "kernels"),
+    [
+        ("y = ask(ask(q, s, z), s, z)", 0),  # the second needs the first one's answer
+        ("y = q\n  repeat 2 { y = y + ask(y, s, z) }", 0),  # the state is made once, read twice
+        ("y = ask(q, s, z) + ask(k, s, z)", 1),
+    ],
+)
+def test_a_state_is_computed_once_and_before_its_readers(
+    read: str, kernels: int, from_text: FromText
+) -> None:
+    before = from_text(f"""
+from std.linear_attention import LinearState, LinearRead
+
+block Ask(q: [B, h, n, e], s: [B, h, e, e], z: [B, h, e, 1]) -> [B, h, n, e] {{
+  return LinearRead(relu(q), s, z)
+}}
+
+model Readers(q: [B, 2, 6, 4], k: [B, 2, 6, 4]) -> [B, 2, 6, 4] {{
+  layer ask = Ask
+  (s, z) = LinearState(relu(k), k)
+  {read}
+  return y
+}}
+""")
+    after = PASSES["fused_attention"](before)
+    validate(after, before, "fused_attention")
+    expect_equal(after, before)
+    assert "".join(code(after)).count("kernels.linear_attention(") == kernels
+
+
 @pytest.mark.parametrize("name", PASSES)
 def test_a_pass_is_done_after_once(name: str, from_text: FromText) -> None:
     once = RUN[name](from_text(SAMPLES[name]))
