@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from linvit_codegen.passes.dead_code import live_values
 from linvit_codegen.passes.linear_attention import LinearRead, kernel_block, match_read
 from linvit_codegen.passes.rewrite import Block, Leaf, edited, everywhere, results_of
-from linvit_codegen.passes.terms import Terms
+from linvit_codegen.passes.terms import Term, Terms
 from linvit_dsl.graph.ir import Apply, Call, Graph, Node, Repeat, Store, Value
 from linvit_dsl.ops.attributes import Attributes
 from linvit_dsl.ops.concat import Concat
@@ -43,7 +43,7 @@ def _block(graph: Graph) -> Graph:
     readers_of = Counter(read.state for read in reads.values())
 
     def edit(block: Block, nodes: tuple[Node, ...]) -> tuple[Node, ...]:
-        by_state: dict[object, list[_Reader]] = {}
+        by_state: dict[tuple[Term, Term], list[_Reader]] = {}
         for node in nodes:
             if not isinstance(node, Repeat) and node in reads:
                 read = reads[node]
