@@ -162,6 +162,10 @@ def overfit(module: nn.Module, steps: int = 80) -> float:
 
 
 LEARNERS = [
+    ("baseline", "BaselineViT", {}),
+    ("linear", "LinearViT", {}),
+    ("ripplevit", "RippleViT", {}),
+    ("hydravit", "HydraViT", {}),
     ("linformer", "LinformerViT", {"k": 9}),
     ("performer", "PerformerViT", {}),
     ("nystromformer", "NystromformerViT", {"landmarks": 9}),
