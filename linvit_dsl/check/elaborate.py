@@ -158,7 +158,9 @@ class Elaborator(Findings):
             results.pop(0) if isinstance(part, Value) else tuple(results.pop(0) for _ in part)
             for part in special.results
         )
-        (first, *others) = shaped
+        if not shaped:
+            raise Poisoned  # the parser has reported a head without a result
+        first, *others = shaped
         return shaped if others else first
 
     def unalias(self, block: BlockValue, span: Span) -> BlockValue:

@@ -488,3 +488,8 @@ def test_a_vision_transformer_with_less_than_nothing(name: str) -> None:
     what = "layers" if name == "depth" else "tokens"
     message = f"requirement failed: {name} is a number of {what}, not -1"
     assert [(code, text) for code, text, _ in found] == [("E0300", message)]
+
+
+def test_a_block_whose_head_is_broken_is_applied_without_another_finding() -> None:
+    text = "block Unit(x: [->s]) -> [*s] { return x }\n"
+    assert codes(text + model("y = Unit()\nreturn x")) == ["E0102"]
