@@ -139,6 +139,21 @@ def test_gradients_reach_every_parameter(spec: str, model: str, statics: Statics
     assert dead(build(spec, model, statics)) == blind
 
 
+@pytest.mark.parametrize(("spec", "model"), [("linear", "LinearViT"), ("hydravit", "HydraViT")])
+def test_gradients_reach_every_parameter_of_linear_attention(spec: str, model: str) -> None:
+    assert dead(build(spec, model, {})) == set()
+
+
+@pytest.mark.parametrize("readout", ["mean", "cls"])
+def test_gradients_reach_every_parameter_of_ripples(readout: str) -> None:
+    """The class token passes by whatever the last layer does to the map of patches."""
+    module = build("ripplevit", "RippleViT", {"readout": readout, "stages": 2})
+    last = ("layers.1.attn.expand.", "layers.1.attn.ring.")
+    passed = {key for key, _ in module.named_parameters() if key.startswith(last)}
+    assert len(passed) == 2 * 3 + 2
+    assert dead(module) == (passed if readout == "cls" else set())
+
+
 def test_dead_parameters_are_noticed() -> None:
     """The controls: softmax attention's key biases, and a gate that only patches pass."""
     assert dead(build("baseline", "BaselineViT", {})) == KEY_BIAS
