@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from linvit_runtime.kernels import torch_backend
-from linvit_runtime.kernels.cpu_plan import CpuPlan, choose_cpu_plan
-from linvit_runtime.kernels.cuda_plan import SimtPlan, choose_plan
+from linvit_runtime.kernels.cpu.plan import CpuPlan, choose_cpu_plan
+from linvit_runtime.kernels.cuda.plan import SimtPlan, choose_plan
 from linvit_runtime.kernels.feature_maps import feature_map_named
 
 Direction = Literal["forward", "backward"]
@@ -79,7 +79,7 @@ def cpu_backward(
     plan = _cpu_plan(q, k, v, feature_map)
     if plan is None:
         return backward(grad_out, q, k, v, S, z, feature_map, eps)
-    from linvit_runtime.kernels import cpu_launch
+    from linvit_runtime.kernels.cpu import launch as cpu_launch
 
     _used["backward"]["numba-cpu"] = None
     return cpu_launch.backward(grad_out, q, k, v, S, z, plan, eps)
@@ -120,7 +120,7 @@ def _cpu_forward(
     plan = _cpu_plan(q, k, v, feature_map)
     if plan is None:
         return forward(q, k, v, feature_map, eps)
-    from linvit_runtime.kernels import cpu_launch
+    from linvit_runtime.kernels.cpu import launch as cpu_launch
 
     _used["forward"]["numba-cpu"] = None
     return cpu_launch.forward(q, k, v, plan, eps, save_state=save_state)
@@ -144,7 +144,7 @@ def _cpu_plan(q: Tensor, k: Tensor, v: Tensor, feature_map: str) -> CpuPlan | No
 @functools.cache
 def _numba_problem(plan: CpuPlan) -> str | None:
     """Say why Numba cannot build the kernels of `plan` here; None where it can."""
-    from linvit_runtime.kernels import cpu_launch
+    from linvit_runtime.kernels.cpu import launch as cpu_launch
 
     try:
         cpu_launch.compiled_forward(plan)
@@ -166,7 +166,7 @@ def _cuda_forward(
     if problem is not None:
         _warn_of_fallback("CUDA", problem)
         return forward(q, k, v, feature_map, eps)
-    from linvit_runtime.kernels import cuda_launch
+    from linvit_runtime.kernels.cuda import launch as cuda_launch
 
     _used["forward"]["numba-cuda-simt"] = None
     return cuda_launch.forward(q, k, v, plan, eps)
@@ -177,7 +177,7 @@ def _numba_cuda_problem(plan: SimtPlan, device: torch.device) -> str | None:
     """Say why numba-cuda cannot build the kernel of `plan` here; None where it can."""
     if importlib.util.find_spec("numba_cuda") is None:
         return "numba-cuda is not installed (pip install 'linvit[cuda]')"
-    from linvit_runtime.kernels import cuda_launch
+    from linvit_runtime.kernels.cuda import launch as cuda_launch
 
     try:
         cuda_launch.compile_forward(plan, device)

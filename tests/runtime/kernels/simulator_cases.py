@@ -15,8 +15,10 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from linvit_runtime.kernels import FEATURE_MAPS, cuda_launch, cuda_simt, dispatch
-from linvit_runtime.kernels.cuda_plan import SimtPlan, choose_plan
+from linvit_runtime.kernels import FEATURE_MAPS, dispatch
+from linvit_runtime.kernels.cuda import launch as cuda_launch
+from linvit_runtime.kernels.cuda import simt_forward as cuda_simt
+from linvit_runtime.kernels.cuda.plan import SimtPlan, choose_plan
 from tests.runtime.kernels import oracle
 
 # Name: feature map, then batch, queries, keys, heads, D, E. The sizes are odd on purpose: one

@@ -13,8 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from linvit_runtime.kernels import cpu_launch, linear_attention
-from linvit_runtime.kernels.cpu_plan import CpuPlan, choose_cpu_plan, vector_lanes
+from linvit_runtime.kernels import linear_attention
+from linvit_runtime.kernels.cpu import launch as cpu_launch
+from linvit_runtime.kernels.cpu.plan import CpuPlan, choose_cpu_plan, vector_lanes
 from tests.runtime.kernels.oracle import attention, each, random_inputs, relative_error
 
 MAPS = ("split_relu", "relu", "elu_plus_one")
@@ -143,8 +144,8 @@ def test_this_machine_has_vectors() -> None:
 def test_a_second_process_takes_the_compiled_kernel_from_disk(tmp_path: Path) -> None:
     program = (
         "import torch\n"
-        "from linvit_runtime.kernels import cpu_launch\n"
-        "from linvit_runtime.kernels.cpu_plan import choose_cpu_plan\n"
+        "from linvit_runtime.kernels.cpu import launch as cpu_launch\n"
+        "from linvit_runtime.kernels.cpu.plan import choose_cpu_plan\n"
         "plan = choose_cpu_plan('relu', torch.float32, 8, 8)\n"
         "print(cpu_launch.compiled_forward(plan).cache_hits)\n"
     )

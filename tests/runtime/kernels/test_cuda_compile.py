@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from linvit_runtime.kernels.cuda_plan import SHARED_MEMORY_LIMIT, choose_plan
+from linvit_runtime.kernels.cuda.plan import SHARED_MEMORY_LIMIT, choose_plan
 
 MAX_REGISTERS = 128  # two CTAs of 256 threads on a multiprocessor of 65,536 registers
 
@@ -33,7 +33,7 @@ def cuda_simt() -> ModuleType:
     pytest.importorskip("numba_cuda", reason="needs numba-cuda (pip install -e '.[dev]')")
     if not (installed("nvvm") and installed("nvrtc")):
         pytest.skip("needs NVVM and NVRTC (pip install 'numba-cuda[cu13]>=0.30.4,<0.31')")
-    from linvit_runtime.kernels import cuda_simt
+    from linvit_runtime.kernels.cuda import simt_forward as cuda_simt
 
     return cuda_simt
 

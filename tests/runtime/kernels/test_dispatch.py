@@ -7,8 +7,9 @@ import warnings
 import pytest
 import torch
 
-from linvit_runtime.kernels import backends_used, cpu_launch, dispatch, linear_attention
-from linvit_runtime.kernels.cuda_plan import SHARED_MEMORY_LIMIT, SimtPlan, choose_plan
+from linvit_runtime.kernels import backends_used, dispatch, linear_attention
+from linvit_runtime.kernels.cpu import launch as cpu_launch
+from linvit_runtime.kernels.cuda.plan import SHARED_MEMORY_LIMIT, SimtPlan, choose_plan
 from tests.runtime.kernels.oracle import (
     random_inputs,
     random_leaves,
@@ -83,7 +84,7 @@ def test_falling_back_warns_once_and_gives_the_same_result() -> None:
 
 
 def test_a_kernel_that_cannot_be_built_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    cuda_launch = pytest.importorskip("linvit_runtime.kernels.cuda_launch")
+    cuda_launch = pytest.importorskip("linvit_runtime.kernels.cuda.launch")
 
     def fail(plan: SimtPlan, device: torch.device) -> None:
         raise OSError("libnvvm.so not found\nsearched everywhere")

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from linvit_runtime.kernels.cuda_plan import SimtPlan
-from linvit_runtime.kernels.cuda_simt import SIGNATURE, build_forward_kernel, cuda
+from linvit_runtime.kernels.cuda.plan import SimtPlan
+from linvit_runtime.kernels.cuda.simt_forward import SIGNATURE, build_forward_kernel, cuda
 from linvit_runtime.kernels.torch_backend import state_scale
 
 

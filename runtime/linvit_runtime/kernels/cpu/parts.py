@@ -12,7 +12,7 @@ of a tile. Widths are of padded rows. Names are those of `torch_backend.py`.
 
 import numpy as np
 
-from linvit_runtime.kernels.cpu_tiles import (
+from linvit_runtime.kernels.cpu.tiles import (
     add,
     copy_row,
     exp,
@@ -37,7 +37,7 @@ from linvit_runtime.kernels.cpu_tiles import (
     zeros,
 )
 
-# In the order of `cpu_plan.CPU_FEATURE_MAPS`.
+# In the order of `plan.CPU_FEATURE_MAPS`.
 SPLIT_RELU, RELU, ELU_PLUS_ONE, SOFTMAX, IDENTITY = range(5)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from linvit_runtime.kernels.cpu_parts import (
+from linvit_runtime.kernels.cpu.parts import (
     accumulate_features,
     add_features,
     clear,
@@ -23,9 +23,9 @@ from linvit_runtime.kernels.cpu_parts import (
     stage,
     stage_features,
 )
-from linvit_runtime.kernels.cpu_plan import BLOCK as TOKENS
-from linvit_runtime.kernels.cpu_plan import CpuPlan
-from linvit_runtime.kernels.cpu_tiles import (
+from linvit_runtime.kernels.cpu.plan import BLOCK as TOKENS
+from linvit_runtime.kernels.cpu.plan import CpuPlan
+from linvit_runtime.kernels.cpu.tiles import (
     FLOAT32,
     as_float32,
     copy_row,

@@ -21,8 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from linvit_runtime.kernels import cpu_backward, cpu_forward
-from linvit_runtime.kernels.cpu_plan import CpuPlan
+from linvit_runtime.kernels.cpu import backward as backward_pass
+from linvit_runtime.kernels.cpu import forward as forward_pass
+from linvit_runtime.kernels.cpu.plan import CpuPlan
 from linvit_runtime.kernels.torch_backend import state_scale
 
 _TASK_WORTH_A_THREAD = 500_000
@@ -104,20 +105,20 @@ def backward(
 
 @functools.cache
 def compiled_forward(plan: CpuPlan) -> Any:
-    """The forward kernel of `plan` as a ctypes function, from the cache or compiled in a second."""
-    return _compile(cpu_forward.forward_kernel(plan, _version()))
+    """The forward kernel of `plan` as a ctypes function, from the cache on disk or compiled now, which takes seconds."""
+    return _compile(forward_pass.forward_kernel(plan, _version()))
 
 
 @functools.cache
 def compiled_backward(plan: CpuPlan) -> Any:
     """The backward kernel of `plan` as a ctypes function."""
-    return _compile(cpu_backward.backward_kernel(plan, _version()))
+    return _compile(backward_pass.backward_kernel(plan, _version()))
 
 
 def _compile(kernel: Callable[[Any], int]) -> Any:
     from numba import cfunc, types
 
-    from linvit_runtime.kernels.cpu_tiles import int64_pointer
+    from linvit_runtime.kernels.cpu.tiles import int64_pointer
 
     signature = types.int64(int64_pointer)
     options: dict[str, Any] = {"nopython": True, "error_model": "numpy", "boundscheck": False}
@@ -133,11 +134,11 @@ def _version() -> int:
     digest = hashlib.sha256()
     folder = Path(__file__).parent
     for name in (
-        "cpu_tiles.py",
-        "cpu_parts.py",
-        "cpu_plan.py",
-        "cpu_forward.py",
-        "cpu_backward.py",
+        "tiles.py",
+        "parts.py",
+        "plan.py",
+        "forward.py",
+        "backward.py",
     ):
         digest.update((folder / name).read_bytes())
     return int.from_bytes(digest.digest()[:7], "big")

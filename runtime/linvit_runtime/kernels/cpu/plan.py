@@ -1,7 +1,7 @@
 """The sizes of a CPU kernel: what is a constant of the compiled code, chosen for one machine.
 
 Takes: a feature map, head widths, a dtype. Gives: a `CpuPlan`. Non-goals: compiling, which is
-`cpu_launch.py`, and Numba, which is not imported here.
+`launch.py`, and Numba, which is not imported here.
 """
 
 from __future__ import annotations

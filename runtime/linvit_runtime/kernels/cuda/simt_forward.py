@@ -21,7 +21,7 @@ from typing import Any
 
 import numba.cuda
 
-from linvit_runtime.kernels.cuda_plan import SimtPlan
+from linvit_runtime.kernels.cuda.plan import SimtPlan
 
 # Imported as Any: numba describes device attributes such as threadIdx.x as Python properties.
 cuda: Any = numba.cuda

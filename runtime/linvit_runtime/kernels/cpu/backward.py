@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from linvit_runtime.kernels.cpu_parts import (
+from linvit_runtime.kernels.cpu.parts import (
     accumulate_features,
     add_features,
     clear,
@@ -27,9 +27,9 @@ from linvit_runtime.kernels.cpu_parts import (
     stage_features,
     transpose,
 )
-from linvit_runtime.kernels.cpu_plan import BLOCK as TOKENS
-from linvit_runtime.kernels.cpu_plan import TOKEN_ROWS, CpuPlan
-from linvit_runtime.kernels.cpu_tiles import (
+from linvit_runtime.kernels.cpu.plan import BLOCK as TOKENS
+from linvit_runtime.kernels.cpu.plan import TOKEN_ROWS, CpuPlan
+from linvit_runtime.kernels.cpu.tiles import (
     FLOAT32,
     add,
     as_float32,

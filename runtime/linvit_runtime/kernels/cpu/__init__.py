@@ -1,0 +1,1 @@
+"""Linear attention on CPUs: kernels in Numba, with explicit vector instructions."""

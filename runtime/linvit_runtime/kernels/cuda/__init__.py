@@ -1,0 +1,1 @@
+"""Linear attention on NVIDIA GPUs: kernels in Numba-CUDA."""
