@@ -105,7 +105,7 @@ def backward(
 
 @functools.cache
 def compiled_forward(plan: CpuPlan) -> Any:
-    """The forward kernel of `plan` as a ctypes function, from the cache on disk or compiled now, which takes seconds."""
+    """The forward kernel of `plan` as a ctypes function, from the disk or compiled for seconds."""
     return _compile(forward_pass.forward_kernel(plan, _version()))
 
 
