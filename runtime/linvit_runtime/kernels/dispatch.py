@@ -12,17 +12,16 @@ run's manifest.
 import functools
 import importlib.util
 import warnings
-from typing import Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from linvit_runtime.kernels import torch_backend
 from linvit_runtime.kernels.cpu.plan import CpuPlan, choose_cpu_plan
-from linvit_runtime.kernels.cuda.plan import SimtPlan, choose_plan
+from linvit_runtime.kernels.cuda.choose import Call, Direction, choose
+from linvit_runtime.kernels.cuda.launch import on_device_of
 from linvit_runtime.kernels.feature_maps import feature_map_named
-
-Direction = Literal["forward", "backward"]
 
 # A dict serves as an ordered set: backends in the order of their first use.
 _used: dict[Direction, dict[str, None]] = {"forward": {}, "backward": {}}
@@ -156,33 +155,53 @@ def _numba_problem(plan: CpuPlan) -> str | None:
 def _cuda_forward(
     q: Tensor, k: Tensor, v: Tensor, feature_map: str, eps: float, *, save_state: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    if q.dtype == torch.float64:  # float64 asks for the reference, which is no fallback
+    batch, queries, heads, head_dim = q.shape
+    _, keys, _, value_dim = v.shape
+    sizes = (head_dim, value_dim, batch * heads, queries, keys)
+    forward_pass = _cuda_pass("forward", feature_map, q.dtype, *sizes, save_state, q.get_device())
+    if forward_pass is None:
         return forward(q, k, v, feature_map, eps)
-    plan = choose_plan(feature_map, q.shape[3], v.shape[3], save_state)
-    if plan is None:
-        _warn_of_fallback("CUDA", f"a head width of {q.shape[3]} does not fit into shared memory")
-        return forward(q, k, v, feature_map, eps)
-    problem = _numba_cuda_problem(plan, q.device)
-    if problem is not None:
-        _warn_of_fallback("CUDA", problem)
-        return forward(q, k, v, feature_map, eps)
-    from linvit_runtime.kernels.cuda import launch as cuda_launch
-
-    _used["forward"]["numba-cuda-simt"] = None
-    return cuda_launch.forward(q, k, v, plan, eps)
+    _used["forward"][forward_pass.backend] = None
+    return on_device_of(q, forward_pass, q, k, v, eps)
 
 
-@functools.cache
-def _numba_cuda_problem(plan: SimtPlan, device: torch.device) -> str | None:
-    """Say why numba-cuda cannot build the kernel of `plan` here; None where it can."""
+@functools.lru_cache(maxsize=4096)
+def _cuda_pass(
+    direction: Direction,
+    feature_map: str,
+    dtype: torch.dtype,
+    head_dim: int,
+    value_dim: int,
+    heads: int,
+    queries: int,
+    keys: int,
+    save_state: bool,
+    device: int,
+) -> Any:
+    """The pass for such calls, its kernels loaded; None where torch runs them.
+
+    Called per call, and therefore with what makes a key, not with a `Call`.
+    """
+    name = str(dtype).removeprefix("torch.")
+    sizes = (head_dim, value_dim, heads, queries, keys)
+    call = Call(direction, feature_map, name, *sizes, save_state)
+    if name == "float64":  # asks for the reference, which is no fallback
+        return None
     if importlib.util.find_spec("numba_cuda") is None:
-        return "numba-cuda is not installed (pip install 'linvit[cuda]')"
-    from linvit_runtime.kernels.cuda import launch as cuda_launch
+        _warn_of_fallback("CUDA", "numba-cuda is not installed (pip install 'linvit[cuda]')")
+        return None
+    from linvit_runtime.kernels.cuda import launch, passes
 
     try:
-        cuda_launch.compile_forward(plan, device)
-    except Exception as problem:  # noqa: BLE001 - the toolkit behind numba-cuda has many ways to fail
-        return _first_line("numba-cuda cannot build the kernel", problem)
+        choice = choose(call, launch.capability(device))
+        if choice.path != "torch":
+            return passes.make_pass(choice, device)
+        problem = choice.reason
+    except launch.CaptureProblem:
+        raise
+    except Exception as failure:  # noqa: BLE001 - the toolkit behind numba-cuda has many ways to fail
+        problem = _first_line("numba-cuda cannot build the kernel", failure)
+    _warn_of_fallback("CUDA", problem)
     return None
 
 

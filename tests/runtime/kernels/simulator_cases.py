@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from linvit_runtime.kernels import FEATURE_MAPS, dispatch
-from linvit_runtime.kernels.cuda import launch as cuda_launch
+from linvit_runtime.kernels.cuda import passes
 from linvit_runtime.kernels.cuda import simt_forward as cuda_simt
+from linvit_runtime.kernels.cuda.passes import SimtForward
 from linvit_runtime.kernels.cuda.plan import SimtPlan, choose_plan
 from tests.runtime.kernels import oracle
 
@@ -74,7 +75,7 @@ def errors(feature_map: str, shape: oracle.Shape, plan: SimtPlan) -> list[float]
     )
     results = [torch.full(x.shape, torch.nan, dtype=torch.float32) for x in expected]
     out, S, z = results
-    cuda_launch.launch_forward(q, k, v, out, S, z, plan, 1e-6)
+    SimtForward(plan, -1).into(q, k, v, out, S, z, 1e-6)
     return [oracle.relative_error(*pair) for pair in zip(results, expected, strict=True)]
 
 
@@ -102,9 +103,7 @@ def mutant_errors(right: str, wrong: str) -> list[float]:
         assert spec.loader is not None
         mutant = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(mutant)
-    cuda_launch._compiled.cache_clear()
-    cuda_launch._configured.cache_clear()
-    with mock.patch.object(cuda_launch, "build_forward_kernel", mutant.build_forward_kernel):
+    with mock.patch.object(passes, "forward_kernel", mutant.forward_kernel):
         return errors("split_relu", (1, 5, 10, 2, 4, 4), small_plan("split_relu"))
 
 
@@ -125,7 +124,7 @@ def nan_spreads() -> list[list[bool]]:
     """Return which images of two have a NaN in their output when a key of the first has one."""
     q, k, v = oracle.random_inputs((2, 3, 5, 1, 4, 4), torch.float32)
     k[0, 2, 0, 1] = torch.nan
-    outs = [cuda_launch.forward(q, k, v, small_plan(name), 1e-6)[0] for name in FEATURE_MAPS]
+    outs = [SimtForward(small_plan(name), -1)(q, k, v, 1e-6)[0] for name in FEATURE_MAPS]
     return [[bool(image.isnan().all()) for image in out] for out in outs]
 
 

@@ -1,16 +1,18 @@
 """The compile gate: the CUDA kernels become machine code for real devices, without having one.
 
 Checked in the assembler text: the target, no double precision by accident, everything in registers,
-the shared memory that the plan announces. Where nvJitLink is installed, also registers and spills.
+the shared memory that the plan announces; and in the machine code: registers and spills.
 """
 
-import importlib
 import re
 from types import ModuleType
 from typing import Any
+from unittest import mock
 
 import pytest
 
+from linvit_runtime.kernels.cuda import build
+from linvit_runtime.kernels.cuda.kernel import Kernel
 from linvit_runtime.kernels.cuda.plan import SHARED_MEMORY_LIMIT, choose_plan
 
 MAX_REGISTERS = 128  # two CTAs of 256 threads on a multiprocessor of 65,536 registers
@@ -31,30 +33,11 @@ def installed(library: str) -> bool:
 def cuda_simt() -> ModuleType:
     """The module with the kernels, where they can be compiled."""
     pytest.importorskip("numba_cuda", reason="needs numba-cuda (pip install -e '.[dev]')")
-    if not (installed("nvvm") and installed("nvrtc")):
-        pytest.skip("needs NVVM and NVRTC (pip install 'numba-cuda[cu13]>=0.30.4,<0.31')")
+    if not all(installed(library) for library in ("nvvm", "nvrtc", "nvJitLink")):
+        pytest.skip("needs NVVM, NVRTC and nvJitLink (pip install -e '.[dev]')")
     from linvit_runtime.kernels.cuda import simt_forward as cuda_simt
 
     return cuda_simt
-
-
-def compile_to_assembler(
-    cuda_simt: ModuleType, kernel: object, signature: object, capability: tuple[int, int]
-) -> str:
-    """Compile for a device of that compute capability."""
-    text, _ = cuda_simt.cuda.compile(
-        kernel, signature, cc=capability, output="ptx", device=False, abi="numba"
-    )
-    return text
-
-
-def link(text: str, target: str) -> str:
-    """Return what the assembler reports about the machine code of one kernel."""
-    core: Any = importlib.import_module("cuda.core")
-    options = core.LinkerOptions(arch=target, ptxas_options=["-v"])
-    linker = core.Linker(core.ObjectCode.from_ptx(text.encode()), options=options)
-    assert len(linker.link("cubin").code) > 1000
-    return linker.get_info_log()
 
 
 @pytest.mark.parametrize(
@@ -73,8 +56,10 @@ def test_kernels_assemble_without_spills(
 ) -> None:
     plan = choose_plan(feature_map, width, width, save_state=True)
     assert plan is not None
-    kernel = cuda_simt.build_forward_kernel(plan)
-    text = compile_to_assembler(cuda_simt, kernel, cuda_simt.SIGNATURE, capability)
+    kernel = cuda_simt.forward_kernel(plan)
+    with mock.patch.object(build, "_link", wraps=build._link) as link:
+        built = build.compile_kernel(kernel, capability)
+    text: str = link.call_args.args[0]
     target = "sm_{}{}".format(*capability)
     assert f".target {target}" in text
     assert "fma.rn.f32" in text
@@ -83,12 +68,11 @@ def test_kernels_assemble_without_spills(
     sizes = [int(size) for size in re.findall(r"\.shared .*\[(\d+)\]", text)]
     assert sizes == [4 * plan.shared_floats]
     assert sizes[0] <= SHARED_MEMORY_LIMIT
-    if installed("nvJitLink"):
-        log = link(text, target)
-        assert "0 bytes spill stores, 0 bytes spill loads" in log
-        registers = re.search(r"Used (\d+) registers", log)
-        assert registers is not None
-        assert int(registers[1]) <= MAX_REGISTERS
+    assert built.spill_bytes == 0
+    assert built.registers <= MAX_REGISTERS
+    assert built.static_shared_bytes == sizes[0]
+    assert f".entry {kernel.name}(" in text
+    assert built.cubin.startswith(b"\x7fELF")
 
 
 def test_the_gate_sees_double_precision_and_local_memory(cuda_simt: ModuleType) -> None:
@@ -102,7 +86,7 @@ def test_the_gate_sees_double_precision_and_local_memory(cuda_simt: ModuleType) 
             sums[i % 64] += x[i]
         x[0] = sums[n % 64]
 
-    signature = types.void(types.CPointer(types.float32), types.int64)
-    text = compile_to_assembler(cuda_simt, careless, signature, (9, 0))
+    kernel = Kernel("careless", careless, ("float_pointer", "int64"), threads=32)
+    text = build.assembler_text(kernel, (9, 0))
     assert ".f64" in text
     assert "__local_depot" in text

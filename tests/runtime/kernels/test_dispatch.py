@@ -9,7 +9,9 @@ import torch
 
 from linvit_runtime.kernels import backends_used, dispatch, linear_attention
 from linvit_runtime.kernels.cpu import launch as cpu_launch
-from linvit_runtime.kernels.cuda.plan import SHARED_MEMORY_LIMIT, SimtPlan, choose_plan
+from linvit_runtime.kernels.cuda import launch as cuda_launch
+from linvit_runtime.kernels.cuda.choose import Choice
+from linvit_runtime.kernels.cuda.plan import SHARED_MEMORY_LIMIT, choose_plan
 from tests.runtime.kernels.oracle import (
     random_inputs,
     random_leaves,
@@ -20,7 +22,7 @@ from tests.runtime.kernels.oracle import (
 def fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "_used", {"forward": {}, "backward": {}})
     dispatch._warn_of_fallback.cache_clear()
-    dispatch._numba_cuda_problem.cache_clear()
+    dispatch._cuda_pass.cache_clear()
     dispatch._numba_problem.cache_clear()
 
 
@@ -83,19 +85,26 @@ def test_falling_back_warns_once_and_gives_the_same_result() -> None:
     assert backends_used()["forward"] == ("torch",)
 
 
-def test_a_kernel_that_cannot_be_built_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    cuda_launch = pytest.importorskip("linvit_runtime.kernels.cuda.launch")
+@pytest.fixture
+def on_an_h200(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_launch, "capability", lambda device: (9, 0))
 
-    def fail(plan: SimtPlan, device: torch.device) -> None:
+
+@pytest.mark.usefixtures("on_an_h200")
+def test_a_kernel_that_cannot_be_built_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = pytest.importorskip("linvit_runtime.kernels.cuda.passes")
+
+    def fail(choice: Choice, device: int) -> None:
         raise OSError("libnvvm.so not found\nsearched everywhere")
 
-    monkeypatch.setattr(cuda_launch, "compile_forward", fail)
+    monkeypatch.setattr(passes, "make_pass", fail)
     inputs = random_inputs((2, 5, 7, 2, 8, 8), torch.float32)
     with pytest.warns(RuntimeWarning, match=r"cannot build the kernel \(OSError: libnvvm.so not"):
         dispatch.cuda_forward(*inputs, "split_relu", 1e-6)
     assert backends_used()["forward"] == ("torch",)
 
 
+@pytest.mark.usefixtures("on_an_h200")
 def test_a_head_too_wide_for_shared_memory_is_a_reason() -> None:
     inputs = random_inputs((1, 2, 2, 1, 2048, 8), torch.float32)
     with pytest.warns(RuntimeWarning, match="a head width of 2048 does not fit"):

@@ -1,117 +1,110 @@
-"""Run the SIMT kernel on torch tensors: compile once, allocate, take addresses, launch.
+"""From torch tensors to the arguments of a kernel: addresses, streams, and the simulator.
 
-The kernels take raw addresses and strides, so a view of a qkv buffer costs nothing. They run on
-torch's current stream. numba-cuda's own dispatch costs some tens of microseconds per launch.
-
-In the CUDA simulator the same code runs on CPU tensors; that is how the tests reach it.
-
-Not verified: nothing here has run on a physical GPU yet. The kernel passes in the simulator and
-assembles for sm_80 and sm_90 without spills; its launches and its speed have never been measured.
+A kernel takes raw addresses and strides, so a view of a qkv buffer costs nothing, and is enqueued
+on torch's current stream. In numba-cuda's simulator the same bodies run on CPU tensors, through the
+same calls; that is how the tests reach them without a GPU.
 """
 
 import functools
-import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from linvit_runtime.kernels.cuda.plan import SimtPlan
-from linvit_runtime.kernels.cuda.simt_forward import SIGNATURE, build_forward_kernel, cuda
-from linvit_runtime.kernels.torch_backend import state_scale
+from linvit_runtime.kernels.cuda.build import Capability
+from linvit_runtime.kernels.cuda.kernel import Kernel
+
+Run: TypeAlias = Callable[[tuple[int, int, int], Sequence[Tensor], tuple[int | float, ...]], None]
+"""`run(grid, tensors, numbers)`: enqueue a kernel whose arguments are the tensors' addresses, then
+the numbers. The tensors must outlive the work, as torch's stream-ordered allocator sees to."""
+
+# A build of torch for CPUs has neither.
+_raw_stream: Callable[[int], int] = getattr(torch._C, "_cuda_getCurrentRawStream", lambda _: 0)
+_current_device: Callable[[], int] = getattr(torch._C, "_cuda_getDevice", lambda: -1)
 
 
-def forward(
-    q: Tensor, k: Tensor, v: Tensor, plan: SimtPlan, eps: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute linear attention with the kernel of `plan`, as `torch_backend.forward` does.
-
-    Inputs in half precision are converted to float32 first, which costs a copy of each.
-
-    Returns:
-        The output `[B, N, H*E]` in the dtype of q, and S and z in float32; S and z are empty
-        unless the plan saves them.
-    """
-    batch, num_queries, num_heads, _ = q.shape
-    out = _empty(q, batch, num_queries, num_heads * plan.value_dim)
-    state = (batch, num_heads, plan.num_features) if plan.save_state else (0, 0, 0)
-    S, z = _empty(q, *state, plan.value_dim), _empty(q, *state)
-    if batch * num_heads > 0:
-        launch_forward(q, k, v, out, S, z, plan, eps)
-    return out.to(q.dtype), S, z
+class CaptureProblem(RuntimeError):
+    """A kernel is first needed while a CUDA graph is being captured."""
 
 
-def launch_forward(
-    q: Tensor, k: Tensor, v: Tensor, out: Tensor, S: Tensor, z: Tensor, plan: SimtPlan, eps: float
-) -> None:
-    """Launch the kernel of `plan` on contiguous float32 results of at least one head."""
-    batch, num_queries, num_heads, _ = q.shape
-    q, k, v = _readable(q), _readable(k), _readable(v)
-    scale = state_scale(k.shape[1])
-    grid = (batch * num_heads, plan.num_column_blocks)
-    with _on_device(q.device):
-        if q.is_cuda:
-            stream = torch.cuda.current_stream(q.device).cuda_stream
-            launch = _configured(plan, grid, q.device.index, stream)
-        else:  # the simulator: its kernels remember the latest configuration only
-            launch = _compiled(plan, None)[grid, plan.num_threads]
-        launch(
-            *[_address(tensor) for tensor in (q, k, v, out, S, z)],
-            *(num_queries, k.shape[1], num_heads),
-            *q.stride()[:3],
-            *k.stride()[:3],
-            *v.stride()[:3],
-            scale,
-            scale * eps,
-        )
+def simulated() -> bool:
+    """Whether this process runs CUDA kernels in numba-cuda's simulator."""
+    import numba.cuda
+
+    cuda: Any = numba.cuda
+    return bool(cuda.config.ENABLE_CUDASIM)
 
 
-def compile_forward(plan: SimtPlan, device: torch.device) -> None:
-    """Compile the kernel of `plan` for a device ahead of its first launch, in about two seconds.
+def capability(device: int) -> Capability:
+    """Compute capability of a device; for the simulator that of a recent one."""
+    if simulated():
+        return (9, 0)
+    from linvit_runtime.kernels.cuda.driver import device_capability
 
-    Raises:
-        Exception: numba-cuda or the CUDA toolkit behind it cannot; of whatever class they choose.
-    """
-    with _on_device(device):
-        _compiled(plan, device.index)
+    return device_capability(device)
 
 
 @functools.cache
-def _compiled(plan: SimtPlan, device_index: int | None) -> Any:
-    # The index is part of the key because the machine code is made for that device.
-    return cuda.jit(SIGNATURE)(build_forward_kernel(plan))
+def prepare(kernel: Kernel, device: int) -> Run:
+    """Make `kernel` ready on a device: compiled in seconds if the cache lacks it, and loaded.
+
+    Raises:
+        CaptureProblem: The current stream is being captured, which allows neither.
+        Exception: numba-cuda, the toolkit behind it or the driver cannot.
+    """
+    if simulated():
+        return _simulated(kernel)
+    if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
+        raise CaptureProblem(
+            f"linvit: {kernel.name} is not loaded yet, and a CUDA graph is being captured: run the "
+            "model once with the same shapes before capturing it"
+        )
+    from linvit_runtime.kernels.cuda.build import build
+    from linvit_runtime.kernels.cuda.driver import load_kernel
+
+    launch = load_kernel(kernel, build(kernel, capability(device)), device).launch
+
+    def run(
+        grid: tuple[int, int, int], tensors: Sequence[Tensor], numbers: tuple[int | float, ...]
+    ) -> None:
+        launch(grid, _raw_stream(device), (*[x.data_ptr() for x in tensors], *numbers))
+
+    return run
 
 
-@functools.lru_cache(maxsize=256)
-def _configured(
-    plan: SimtPlan, grid: tuple[int, int], device_index: int, stream_handle: int
-) -> Callable[..., None]:
-    stream = cuda.external_stream(stream_handle)
-    with warnings.catch_warnings():
-        # A small grid is the caller's batch size, not a mistake that a user could act on.
-        warnings.filterwarnings("ignore", message="Grid size")
-        return _compiled(plan, device_index)[grid, plan.num_threads, stream]
+def on_device_of(x: Tensor, call: Callable[..., Any], *arguments: Any) -> Any:
+    """Call with the device of `x` current. Switching costs microseconds, so only where needed."""
+    device = x.get_device()
+    if device in (_current_device(), -1):
+        return call(*arguments)
+    with torch.cuda.device(device):
+        return call(*arguments)
 
 
-def _empty(like: Tensor, *shape: int) -> Tensor:
-    return like.new_empty(shape, dtype=torch.float32)
+def _simulated(kernel: Kernel) -> Run:
+    import numba.cuda
+
+    from linvit_runtime.kernels.cuda.build import numba_signature
+
+    cuda: Any = numba.cuda
+    compiled = cuda.jit(numba_signature(kernel))(kernel.body)
+    kinds = kernel.arguments
+
+    def run(
+        grid: tuple[int, int, int], tensors: Sequence[Tensor], numbers: tuple[int | float, ...]
+    ) -> None:
+        words = [_flat_array(x, kind) for x, kind in zip(tensors, kinds, strict=False)]
+        compiled[grid, kernel.threads, 0, kernel.shared_bytes](*words, *numbers)
+
+    return run
 
 
-def _readable(x: Tensor) -> Tensor:
-    """Return x in float32 with adjacent channels, copying only where it is not so already."""
-    x = x.detach().to(torch.float32)
-    return x if x.stride(3) == 1 or x.shape[3] == 1 else x.contiguous()
-
-
-def _on_device(device: torch.device) -> AbstractContextManager[object]:
-    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
-
-
-def _address(x: Tensor) -> Any:
-    """Return where the elements start, or for the simulator a flat array that starts there."""
-    if x.is_cuda:
-        return x.data_ptr()
+def _flat_array(x: Tensor, kind: str) -> Any:
+    """The words of a CPU tensor from its first element on, as the kernel would address them."""
     reach = sum((size - 1) * stride for size, stride in zip(x.shape, x.stride(), strict=True))
-    return x.as_strided((reach + 1 if x.numel() else 0,), (1,)).numpy()
+    flat = x.detach().as_strided((reach + 1 if x.numel() else 0,), (1,))
+    if kind == "pointer16":
+        return flat.view(torch.int16).numpy().view("uint16")
+    array = flat.numpy()
+    return array.view("uint32") if kind == "pointer32" else array

@@ -15,12 +15,14 @@ every builder below therefore takes the plan apart before it defines its functio
 Legend: D head width of q and k, E of v, F features per head; CTA a block of threads.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
 
 import numba.cuda
 
+from linvit_runtime.kernels.cuda.kernel import ArgumentKind, Kernel
 from linvit_runtime.kernels.cuda.plan import SimtPlan
 
 # Imported as Any: numba describes device attributes such as threadIdx.x as Python properties.
@@ -29,14 +31,25 @@ types: Any = cuda.types
 
 float32 = types.float32
 
-_POINTERS, _INTEGERS, _FLOATS = 6, 12, 2
-SIGNATURE = types.void(
-    *[types.CPointer(float32)] * _POINTERS, *[types.int64] * _INTEGERS, *[float32] * _FLOATS
-)
-"""The types of the kernel's parameters. Offsets have 64 bits: B N 3 H D can pass 2^31."""
+_POINTERS: tuple[ArgumentKind, ...] = ("float_pointer",) * 6
+_INTEGERS: tuple[ArgumentKind, ...] = ("int64",) * 12  # B N 3 H D can pass 2^31
+_FLOATS: tuple[ArgumentKind, ...] = ("float32",) * 2
 
 Floats = Any
 """An array of float32 in global, shared or local memory."""
+
+
+@functools.cache
+def forward_kernel(plan: SimtPlan) -> Kernel:
+    """The forward kernel for `plan`; its tiles are static shared memory."""
+    state = "_with_state" if plan.save_state else ""
+    sizes = f"{plan.head_dim}_{plan.value_dim}_tile_{plan.tile_tokens}x{plan.block_columns}"
+    return Kernel(
+        name=f"simt_forward_{plan.feature_map}_float32_{sizes}{state}",
+        body=build_forward_kernel(plan),
+        arguments=(*_POINTERS, *_INTEGERS, *_FLOATS),
+        threads=plan.num_threads,
+    )
 
 
 def build_forward_kernel(plan: SimtPlan) -> Callable[..., None]:
