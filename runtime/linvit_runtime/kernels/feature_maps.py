@@ -8,10 +8,12 @@ name            phi(x)                              F     source
 split_relu      [relu(x), relu(-x)]                 2 D   keeps the sign that relu discards
 relu            relu(x)                             D     Cai et al., EfficientViT, 2023
 elu_plus_one    x + 1 where x > 0, else exp(x)      D     Katharopoulos et al., 2020
+softmax         exp(x) / sum of exp(x)              D     Shen et al., WACV 2021
+identity        x                                   D     features that the caller made
 ==============  ==================================  ====  =================================
 
-Every map here is elementwise, and its derivative is a function of phi(x) alone: the backward pass
-recomputes the features and needs nothing else.
+softmax is over the channels of a head. All others are elementwise. The derivative of every map is a
+function of phi(x) alone: the backward pass recomputes the features and needs nothing else.
 """
 
 import difflib
@@ -30,8 +32,8 @@ class FeatureMap:
         name: What `feature_map=` is called with.
         features_per_channel: F / D, the number of features made from one channel.
         write_features: `(x, out)` writes phi(x) `[..., D]` into `out` `[..., F]`, of any strides.
-        multiply_by_derivative: `(grad, features)` turns dL/dphi(x) into dL/dphi(x) * phi'(x),
-            still per feature `[..., F]`, in place.
+        multiply_by_derivative: `(grad, features)` multiplies dL/dphi(x) by the derivative of phi,
+            given phi(x), still per feature `[..., F]`, in place.
         write_input_gradient: `(grad, out)` folds that product `[..., F]` into dL/dx `[..., D]`.
     """
 
@@ -63,6 +65,14 @@ def _write_elu_plus_one(x: Tensor, out: Tensor) -> None:
     out.exp_().add_(x.clamp(min=0))
 
 
+def _write_softmax(x: Tensor, out: Tensor) -> None:
+    torch.softmax(x, dim=-1, out=out)
+
+
+def _write_identity(x: Tensor, out: Tensor) -> None:
+    out.copy_(x)
+
+
 def _zero_where_inactive(grad: Tensor, features: Tensor) -> None:
     # phi > 0 exactly where the half is active; at x = 0 the subgradient is 0, as in torch.relu.
     torch.ops.aten.threshold_backward.grad_input(grad, features, 0, grad_input=grad)
@@ -70,6 +80,15 @@ def _zero_where_inactive(grad: Tensor, features: Tensor) -> None:
 
 def _times_elu_derivative(grad: Tensor, features: Tensor) -> None:
     grad.mul_(features.clamp(max=1))  # phi' is 1 where phi >= 1 and exp(x) = phi below
+
+
+def _times_softmax_jacobian(grad: Tensor, features: Tensor) -> None:
+    # The sum of a softmax is always 1: what would change all features alike goes nowhere.
+    grad.sub_((grad * features).sum(dim=-1, keepdim=True)).mul_(features)
+
+
+def _leave(_grad: Tensor, _features: Tensor) -> None:
+    """Multiply by the derivative of the identity."""
 
 
 def _fold_halves(grad: Tensor, out: Tensor) -> None:
@@ -85,6 +104,8 @@ _ALL = (
     FeatureMap("split_relu", 2, _write_split_relu, _zero_where_inactive, _fold_halves),
     FeatureMap("relu", 1, _write_relu, _zero_where_inactive, _copy),
     FeatureMap("elu_plus_one", 1, _write_elu_plus_one, _times_elu_derivative, _copy),
+    FeatureMap("softmax", 1, _write_softmax, _times_softmax_jacobian, _copy),
+    FeatureMap("identity", 1, _write_identity, _leave, _copy),
 )
 _BY_NAME = {feature_map.name: feature_map for feature_map in _ALL}
 

@@ -17,6 +17,8 @@ _FEATURES: dict[str, Callable[[Tensor], Tensor]] = {
     "split_relu": lambda x: torch.cat((torch.relu(x), torch.relu(-x)), dim=-1),
     "relu": torch.relu,
     "elu_plus_one": lambda x: torch.relu(x) + x.clamp(max=0).exp(),
+    "softmax": lambda x: torch.softmax(x, dim=-1),
+    "identity": lambda x: x,
 }
 
 

@@ -15,11 +15,11 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from linvit_runtime.kernels import FEATURE_MAPS, dispatch
+from linvit_runtime.kernels import dispatch
 from linvit_runtime.kernels.cuda import passes
 from linvit_runtime.kernels.cuda import simt_forward as cuda_simt
 from linvit_runtime.kernels.cuda.passes import SimtForward
-from linvit_runtime.kernels.cuda.plan import SimtPlan, choose_plan
+from linvit_runtime.kernels.cuda.plan import SIMT_FEATURE_MAPS, SimtPlan, choose_plan
 from tests.runtime.kernels import oracle
 
 # Name: feature map, then batch, queries, keys, heads, D, E. The sizes are odd on purpose: one
@@ -124,7 +124,7 @@ def nan_spreads() -> list[list[bool]]:
     """Return which images of two have a NaN in their output when a key of the first has one."""
     q, k, v = oracle.random_inputs((2, 3, 5, 1, 4, 4), torch.float32)
     k[0, 2, 0, 1] = torch.nan
-    outs = [SimtForward(small_plan(name), -1)(q, k, v, 1e-6)[0] for name in FEATURE_MAPS]
+    outs = [SimtForward(small_plan(name), -1)(q, k, v, 1e-6)[0] for name in SIMT_FEATURE_MAPS]
     return [[bool(image.isnan().all()) for image in out] for out in outs]
 
 

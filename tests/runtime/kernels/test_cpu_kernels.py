@@ -13,12 +13,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from linvit_runtime.kernels import linear_attention
+from linvit_runtime.kernels import FEATURE_MAPS, linear_attention
 from linvit_runtime.kernels.cpu import launch as cpu_launch
 from linvit_runtime.kernels.cpu.plan import CpuPlan, choose_cpu_plan, vector_lanes
-from tests.runtime.kernels.oracle import attention, each, random_inputs, relative_error
+from tests.runtime.kernels.oracle import (
+    attention,
+    each,
+    inputs_of,
+    random_inputs,
+    relative_error,
+)
 
-MAPS = ("split_relu", "relu", "elu_plus_one")
 TOLERANCES = {torch.float32: 2e-6, torch.bfloat16: 5e-3, torch.float16: 8e-4}
 
 
@@ -65,15 +70,15 @@ def errors(plan: CpuPlan, inputs: tuple[Tensor, Tensor, Tensor]) -> list[float]:
 @pytest.mark.usefixtures("poisoned")
 def test_every_vector_width_computes_the_definition(feature_map: str, lanes: int) -> None:
     # 65 tokens are two blocks and one; 9 and 30 channels end in part of a vector
-    inputs = random_inputs((2, 65, 70, 2, 9, 30), torch.float32)
+    inputs = inputs_of(feature_map, (2, 65, 70, 2, 9, 30), torch.float32)
     assert max(errors(plan_for(feature_map, inputs, lanes), inputs)) < 2e-6
 
 
-@pytest.mark.parametrize("feature_map", MAPS)
+@pytest.mark.parametrize("feature_map", FEATURE_MAPS)
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
 @pytest.mark.usefixtures("poisoned")
 def test_every_element_type_computes_the_definition(feature_map: str, dtype: torch.dtype) -> None:
-    inputs = random_inputs((2, 37, 41, 2, 12, 20), dtype)
+    inputs = inputs_of(feature_map, (2, 37, 41, 2, 12, 11), dtype)
     assert max(errors(plan_for(feature_map, inputs), inputs)) < TOLERANCES[dtype]
 
 

@@ -14,6 +14,7 @@ from tests.runtime.kernels.oracle import (
     Shape,
     check_attention,
     each,
+    inputs_of,
     random_inputs,
     random_leaves,
 )
@@ -79,7 +80,7 @@ def test_the_check_fails_a_broken_one(mistake: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("feature_map", FEATURE_MAPS)
 def test_gradcheck(feature_map: str) -> None:
-    inputs = random_leaves((2, 5, 7, 2, 4, 3))
+    inputs = each(Tensor.requires_grad_, inputs_of(feature_map, (2, 5, 7, 2, 4, 3)))
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return linear_attention(q, k, v, feature_map)

@@ -170,7 +170,10 @@ def inputs_with(**replacements: object) -> dict[str, Any]:
         ({"eps": -1e-6}, r"eps is -1e-06; it must be finite and at least 0"),
         ({"eps": float("nan")}, r"eps is nan"),
         ({"feature_map": "split_rleu"}, r"unknown feature map 'split_rleu'; did you mean 'split_r"),
-        ({"feature_map": "gaussian"}, r"'gaussian' \(there are split_relu, relu, elu_plus_one\)"),
+        (
+            {"feature_map": "gaussian"},
+            r"'gaussian' \(there are split_relu, relu, elu_plus_one, softmax, id",
+        ),
     ],
 )
 def test_a_misfit_is_named_with_both_sides(replacements: dict[str, object], message: str) -> None:

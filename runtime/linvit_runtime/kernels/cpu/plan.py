@@ -25,8 +25,8 @@ CPU_FEATURE_MAPS: tuple[CpuFeatureMap, ...] = (
 CPU_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 """The element types that the CPU kernels read and write; they compute in float32."""
 
-WIDEST_HEAD = 256
-"""Above it the state of a head is too large for the caches."""
+WIDEST_VALUE, MOST_FEATURES = 256, 512
+"""Of E and F. Above them the state of a head is too large for the caches."""
 
 BLOCK = 32
 """Tokens that are staged at a time: with the state of a head they fit into the first cache."""
@@ -131,13 +131,13 @@ def choose_cpu_plan(
     feature_map: str, dtype: torch.dtype, head_dim: int, value_dim: int
 ) -> CpuPlan | None:
     """The plan for these inputs; None where only torch computes them."""
-    if dtype not in CPU_DTYPES or max(head_dim, value_dim) > WIDEST_HEAD:
-        return None
+    lanes = vector_lanes()
+    widths = _whole(head_dim, lanes), _whole(value_dim, lanes)
     for known in CPU_FEATURE_MAPS:
-        if known == feature_map:
-            lanes = vector_lanes()
-            widths = _whole(head_dim, lanes), _whole(value_dim, lanes)
-            return CpuPlan(known, dtype, lanes, *widths)
+        plan = CpuPlan(known, dtype, lanes, *widths)
+        fits = plan.feature_width <= MOST_FEATURES and plan.value_width <= WIDEST_VALUE
+        if known == feature_map and dtype in CPU_DTYPES and fits:
+            return plan
     return None
 
 

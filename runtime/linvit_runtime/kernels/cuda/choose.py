@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from linvit_runtime.kernels.cuda.build import Capability, arch_name
-from linvit_runtime.kernels.cuda.plan import SimtPlan, choose_plan
+from linvit_runtime.kernels.cuda.plan import SIMT_FEATURE_MAPS, SimtPlan, choose_plan
 
 CudaPath = Literal["tensor", "simt"]
 Direction = Literal["forward", "backward"]
@@ -148,6 +148,8 @@ def choose(call: Call, capability: Capability, table: Table | None = None) -> Ch
 
 def _plan(rule: Rule, call: Call, capability: Capability) -> SimtPlan | str:
     """The plan of the rule's path for a call, or why it has no kernel for it."""
+    if call.feature_map not in SIMT_FEATURE_MAPS:
+        return f"there is no kernel for the feature map {call.feature_map}"
     plan = choose_plan(call.feature_map, call.head_dim, call.value_dim, call.save_state)
     return plan or f"a head width of {call.head_dim} does not fit into shared memory"
 

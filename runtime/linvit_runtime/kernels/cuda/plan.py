@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from linvit_runtime.kernels.feature_maps import feature_map_named
 
+SIMT_FEATURE_MAPS = ("split_relu", "relu", "elu_plus_one")
+"""The feature maps that the SIMT kernels have."""
+
 SHARED_MEMORY_LIMIT = 48 * 1024
 """Bytes of static shared memory per CTA: what every CUDA device has and numba-cuda can use."""
 
