@@ -6,7 +6,7 @@ Errors: E0521, E0524, E0525, E0526, and those of the expressions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
@@ -38,6 +38,10 @@ class Cell:
     span: Span
     value: Static | None
     of_recipe: bool
+
+
+Point = Mapping[str, Cell]
+"""A value for every axis and every fixed field, by name."""
 
 
 @dataclass(frozen=True, slots=True)

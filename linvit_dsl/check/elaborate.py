@@ -23,7 +23,7 @@ from linvit_dsl.check.declarations import not_a_block
 from linvit_dsl.check.defaults import Defaults
 from linvit_dsl.check.expectations import Costs, judge
 from linvit_dsl.check.expressions import Expressions
-from linvit_dsl.check.findings import Findings
+from linvit_dsl.check.findings import Findings, Stopped
 from linvit_dsl.check.operators import shared_slot
 from linvit_dsl.check.program import Module, Program
 from linvit_dsl.check.provenance import Frame, named
@@ -166,25 +166,35 @@ class Elaborator(Findings):
     def unalias(self, block: BlockValue, span: Span) -> BlockValue:
         """The block behind an alias: its own statics bound, all others passed on."""
         for _ in range(limits.NESTING):
-            declaration = block.declaration
-            if isinstance(declaration, ast.Block):
+            if isinstance(block.declaration, ast.Block):
                 return block
-            own = {static.name.name for static in declaration.statics}
-            scope = Expressions(self, block.module)
-            statics = {name: v for name, v in block.statics.items() if name in own}
-            bind_statics(scope, declaration.statics, statics, block, span)
-            inner = scope.applicable(declaration.value)
-            if not isinstance(inner, BlockValue):
-                raise SpecError(not_a_block(declaration, kind_of(inner)))
-            passed = {name: v for name, v in block.statics.items() if name not in own}
-            block = replace(
-                inner,
-                statics={**inner.statics, **passed},
-                parameter=block.parameter,
-                offered=block.offered,
-                places={**inner.places, **{k: v for k, v in block.places.items() if k in passed}},
-            )
+            block = self.behind(block, span)
         raise SpecError(diagnose("E0708", span, what="aliases", limit=limits.NESTING))
+
+    def behind(self, block: BlockValue, span: Span) -> BlockValue:
+        """What an alias names, with its static arguments.
+
+        Raises:
+            SpecError: E0408 no block, and those of its own static parameters.
+        """
+        declaration = block.declaration
+        if isinstance(declaration, ast.Block):
+            raise TypeError(declaration)
+        own = {static.name.name for static in declaration.statics}
+        scope = Expressions(self, block.module)
+        statics = {name: v for name, v in block.statics.items() if name in own}
+        bind_statics(scope, declaration.statics, statics, block, span)
+        inner = scope.applicable(declaration.value)
+        if not isinstance(inner, BlockValue):
+            raise SpecError(not_a_block(declaration, kind_of(inner)))
+        passed = {name: v for name, v in block.statics.items() if name not in own}
+        return replace(
+            inner,
+            statics={**inner.statics, **passed},
+            parameter=block.parameter,
+            offered=block.offered,
+            places={**inner.places, **{k: v for k, v in block.places.items() if k in passed}},
+        )
 
     def specialise(
         self, block: BlockValue, arguments: tuple[Result, ...], spans: tuple[Span, ...], span: Span
@@ -225,6 +235,9 @@ class Elaborator(Findings):
             try:
                 made = self._run(scope, builder, block, declaration, arguments)
                 operators, tainted = frozenset(self.operators), self.tainted or made is None
+            except Stopped:
+                outcomes.pop()
+                raise
             finally:
                 self.frames.pop()
                 self.defaults, self.operators, self.tainted = before

@@ -108,7 +108,7 @@ class Expressions:
             case ast.Apply():
                 return self._apply(expression, None, names)
             case ast.Member():
-                return self._member(expression)
+                return self.member(expression)
             case ast.Labelled():
                 if isinstance(expression.target, ast.Apply):
                     return self._apply(expression.target, expression.label, names)
@@ -322,7 +322,8 @@ class Expressions:
             raise SpecError(diagnose("E0306", argument.span, index=index, length=len(items)))
         return items[index]
 
-    def _member(self, expression: ast.Member) -> Result:
+    def member(self, expression: ast.Member) -> Result:
+        """What a module calls a name: `nn.Mlp`."""
         target = self.evaluate(expression.target)
         if not isinstance(target, ModuleValue):
             raise SpecError(

@@ -11,6 +11,10 @@ from linvit_dsl.check.provenance import CausedError, Frame, path
 from linvit_dsl.errors import Diagnostic, Span, SpecError
 
 
+class Stopped(Exception):
+    """There was an error in an elaboration of which only that is asked."""
+
+
 class Findings:
     """Collects diagnostics.
 
@@ -25,6 +29,7 @@ class Findings:
         self.expectations: list[Expectation] = []
         self._found: dict[tuple[str, str, str, int], Diagnostic] = {}
         self._causes: list[frozenset[Span]] = []
+        self._hasty = False
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
@@ -37,8 +42,14 @@ class Findings:
         return any(found.severity == "error" for found in self._found.values())
 
     def reject(self, error: SpecError) -> None:
-        """Record an error, unless its causes are those of one recorded before."""
+        """Record an error, unless its causes are those of one recorded before.
+
+        Raises:
+            Stopped: In a trial, which is over with it.
+        """
         self.tainted = True
+        if self._hasty:
+            raise Stopped
         if isinstance(error, CausedError):
             if any(error.causes <= known for known in self._causes):
                 return
@@ -69,10 +80,14 @@ class Findings:
 
     @contextmanager
     def trial(self) -> Generator[None, None, None]:
-        """Inside, findings are kept apart; at the end they are forgotten."""
+        """Inside, findings are kept apart, up to the first error; at the end they are forgotten."""
         before = self._found, self._causes, self.expectations, self.tainted
         self._found, self._causes, self.expectations, self.tainted = {}, [], [], False
+        self._hasty = True
         try:
             yield
+        except Stopped:
+            pass
         finally:
+            self._hasty = False
             self._found, self._causes, self.expectations, self.tainted = before

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from functools import cache
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -254,3 +255,16 @@ def field_names(section: type[BaseModel] = Recipe) -> tuple[str, ...]:
         else:
             names.append(name)
     return tuple(names)
+
+
+@cache
+def field_words(section: type[BaseModel] = Recipe) -> frozenset[str]:
+    """The words that some field of a recipe may be: `cosine`, `adamw`, `digits`."""
+    words: set[str] = set()
+    for field in section.model_fields.values():
+        inner = field.annotation
+        if get_origin(inner) is Literal:
+            words.update(get_args(inner))
+        elif isinstance(inner, type) and issubclass(inner, Section) and inner is not Duration:
+            words |= field_words(inner)
+    return frozenset(words)

@@ -5,7 +5,7 @@ An axis varies a static parameter of the model, or a field of the recipe that tr
 are the combinations of all axes that pass the `where` lines. They share what the elaborator knows:
 what does not vary is elaborated once.
 Non-goals: running them.
-Errors: E0520 to E0527.
+Errors: E0520 to E0527, E0713.
 """
 
 from __future__ import annotations
@@ -16,19 +16,23 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import product
 
-from linvit_dsl.check.axes import Axis, Cell, read_axes
-from linvit_dsl.check.binding import given
+from linvit_dsl.check.axes import Axis, Cell, Point, read_axes
+from linvit_dsl.check.conditions import Conditions, at_point
 from linvit_dsl.check.elaborate import Elaborator
 from linvit_dsl.check.expressions import Expressions
 from linvit_dsl.check.models import specialised
 from linvit_dsl.check.training import Draft, RecipeReader, recipe_findings
-from linvit_dsl.check.values import BlockValue, Poisoned, Static
+from linvit_dsl.check.values import BlockValue, Poisoned
 from linvit_dsl.errors import Diagnostic, Label, Span, SpecError, diagnose
 from linvit_dsl.errors.suggest import nearest
+from linvit_dsl.graph import limits
 from linvit_dsl.syntax import ast
 
 SHOWN = 3
 """Points of one sweep whose errors are shown: the others mostly fail for the same reason."""
+
+EXPLAINED = 2 * SHOWN
+"""Points that fail and are elaborated once more, to find what to show of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +91,6 @@ def check_sweeps(elaborator: Elaborator, model: str | None = None) -> tuple[Swee
     return tuple(found)
 
 
-Point = Mapping[str, Cell]
-"""A value for every axis and every fixed field, by name."""
-
-
 class _Check:
     """Verifies one sweep."""
 
@@ -99,6 +99,8 @@ class _Check:
         self.item = item
         self.scope = Expressions(elaborator, elaborator.program.root)
         self.failures: list[Diagnostic] = []
+        self.explained = 0
+        self.untold = 0
         self.sound = True
 
     def run(self) -> Sweep | None:
@@ -106,11 +108,14 @@ class _Check:
 
         Raises:
             SpecError: It has no points that could be verified.
-            Poisoned: They were lost with a line that could not be read.
+            Poisoned: They were lost with a line that could not be read, or nothing more can be
+                elaborated.
         """
+        if self.elaborator.budget.exhausted:
+            raise Poisoned
         value = self._model()
         axes = read_axes(self.scope, self.item, value)
-        points = list(self._points(axes))
+        points = list(self._points(value, axes))
         if not points or not self.item.axes:
             if self._is_cut_short():
                 raise Poisoned
@@ -147,18 +152,17 @@ class _Check:
         helps = (f"did you mean `{near}`?",) if near else ()
         raise SpecError(diagnose("E0522", name.span, helps=helps, name=name.name))
 
-    def _points(self, axes: tuple[Axis, ...]) -> Iterator[Point]:
+    def _points(self, value: BlockValue, axes: tuple[Axis, ...]) -> Iterator[Point]:
         """The combinations that every `where` lets pass."""
+        conditions = Conditions(self.elaborator, self.item, value)
         for row in product(*(axis.rows for axis in axes)):
             point = {
                 name: cell
                 for axis, cells in zip(axes, row, strict=True)
                 for name, cell in zip(axis.names, cells, strict=True)
             }
-            self.scope.names = {n: c.value for n, c in point.items() if c.value is not None}
-            if all(self.scope.truth(condition) for condition in self.item.conditions):
+            if conditions.hold(point):
                 yield point
-        self.scope.names = {}
 
     def _verify_models(self, value: BlockValue, points: list[Point]) -> None:
         """Elaborate the model of every point; points that differ in the recipe only share one."""
@@ -169,32 +173,33 @@ class _Check:
             if key in seen:
                 continue
             seen.add(key)
-            bound = self._bound(value, cells)
-            place = self.item.model.span
+            bound = at_point(value, self.item.name.name, cells)
+            place, sound = self.item.model.span, False
             with self.elaborator.trial():
                 sound = specialised(self.elaborator, bound, place, {}) is not None
+            if self.elaborator.budget.exhausted:
+                raise self._too_much(len(points))
             if not sound:
                 self._model_failure(bound, cells)
 
-    def _bound(self, value: BlockValue, cells: Mapping[str, Cell]) -> BlockValue:
-        """The model with the statics of a point."""
-        statics: dict[str, Static] = dict(value.statics)
-        places = dict(value.places)
-        for name, cell in cells.items():
-            if cell.value is None:
-                raise TypeError(name)
-            how = f"from sweep `{self.item.name.name}`"
-            statics[name] = given(cell.value, name, how, cell.span)
-            places[name] = cell.span
-        return replace(value, statics=statics, places=places)
+    def _too_much(self, points: int) -> SpecError:
+        """E0713: what was not elaborated cannot be called verified."""
+        helps = (f"every one of the {points:,} points is elaborated: sweep fewer of them at once",)
+        limit = f"{limits.STEPS:,}"
+        return SpecError(diagnose("E0713", self.item.name.span, helps=helps, limit=limit))
 
     def _model_failure(self, bound: BlockValue, cells: Mapping[str, Cell]) -> None:
         """E0520 with the first error of a point, found anew by an elaborator of its own.
 
         That of the sweep has seen some of its blocks before, and would not report them again. An
-        error that the model has anyway was reported with it.
+        error that the model has anyway was reported with it. Points that will not be shown are only
+        counted.
         """
         self.sound = False
+        if len(self.failures) >= SHOWN or self.explained >= EXPLAINED:
+            self.untold += 1
+            return
+        self.explained += 1
         alone = Elaborator(self.elaborator.program)
         specialised(alone, bound, self.item.model.span, {})
         errors = [found for found in alone.diagnostics if found.severity == "error"]
@@ -262,7 +267,7 @@ class _Check:
         if not self.failures:
             return
         shown = self.failures[:SHOWN]
-        if (rest := len(self.failures) - len(shown)) > 0:
+        if (rest := len(self.failures) - len(shown) + self.untold) > 0:
             note = f"{rest} more of the {points} points fail"
             shown[-1] = replace(shown[-1], notes=(*shown[-1].notes, note))
         self.elaborator.report(*shown)

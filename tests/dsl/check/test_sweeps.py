@@ -286,3 +286,83 @@ def test_sweeps_of_a_spec_with_errors() -> None:
     Path("m.vit").write_text(f"{MODEL}sweep s of M {{ heads in [3] }}\n")
     with pytest.raises(SpecError, match="E0520"):
         api.sweeps("m.vit")
+
+
+def test_a_sweep_of_many_failures_is_elaborated_up_to_its_errors_only() -> None:
+    """In steps: a failing point ends where it fails, and only those that are shown are told."""
+    Path("m.vit").write_text(MODEL, encoding="utf-8")
+    alone = Elaborator(open_program("m.vit"))
+    elaborate_model(alone, "M", {})
+    once = limits.STEPS - alone.budget.left
+    Path("m.vit").write_text(f"{MODEL}sweep s of M {{ heads = 3; scale in 1..300 }}\n")
+    together = Elaborator(open_program("m.vit"))
+    elaborate_model(together, "M", {})
+    assert check_sweeps(together) == ()
+    assert together.diagnostics[-1].notes[-1] == "297 more of the 300 points fail"
+    assert limits.STEPS - together.budget.left < 0.5 * 300 * once
+
+
+def test_points_that_could_not_be_elaborated_are_not_verified(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "STEPS", 700)
+    found, sweep = swept("scale in 1..300")
+    assert ([d.code for d in found], sweep) == (["E0713"], None)
+    assert found[0].helps[0].startswith("every one of the 300 points")
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        # A parameter that does not vary: its default, a value the sweep fixes, one made of others.
+        ("d in [4, 6, 8]; where d % heads == 0", ["4", "8"]),
+        ("d in [4, 6, 8]; heads = 2; where d % heads == 0 and d > heads * 2", ["6", "8"]),
+        ("heads in [1, 2, 4]; where wide == 64", ["4"]),
+        ("heads in [1, 2]; where [k * heads for k in [2, 3]][0] < 4", ["1"]),
+        # Fields of the recipe: fixed here, set there, its defaults, words, durations.
+        ("optimizer.lr in [1e-4, 1e-2]; where optimizer.lr < schedule.warmup / 1000", ["1e-4"]),
+        ("optimizer.lr in [1e-3, 2e-3]; where optimizer.lr == 0.001", ["1e-3"]),
+        ("seed in 0..3; where seed < schedule.warmup", ["0", "1"]),
+        ("heads in [1, 2]; where optimizer.lr == 1e-3 / heads", ["1"]),
+        ("heads in [1, 2]; where optimizer.betas[0] * heads > 1", ["2"]),
+        ("schedule.decay in [cosine, none]; where schedule.decay == none", ["none"]),
+        ("heads in [1, 2]; where schedule.decay == cosine and precision == float32", ["1", "2"]),
+        ("schedule.warmup in [5ep, 9ep]; where schedule.warmup > schedule.epochs / 3", ["9ep"]),
+    ],
+)
+def test_conditions_use_what_does_not_vary(lines: str, expected: list[str]) -> None:
+    model = MODEL.replace("word: text", "wide: dim = 16 * heads, word: text")
+    found, sweep = swept(lines, model)
+    assert found == ()
+    assert sweep is not None
+    assert [next(iter(point.values.values())) for point in sweep.points] == expected
+
+
+def test_conditions_see_the_parameters_behind_an_alias() -> None:
+    model = MODEL.replace("model M[", "model N[", 1).replace("train M", "train N")
+    found, sweep = swept("scale in 1..2; where d == 6 * heads", f"{model}model M = N[d = 24]\n")
+    assert found == ()
+    assert sweep is not None
+    assert len(sweep.points) == 2
+
+
+@pytest.mark.parametrize(
+    ("condition", "code", "help_"),
+    [
+        ("hedas > 1", "E0209", "did you mean `heads`?"),
+        ("optimizer.rate > 1", "E0209", "fields of `optimizer`: name, lr, weight_decay"),
+        ("xyz > 1", "E0209", "the static parameters of `M`, and the fields of its recipe"),
+        ("optimizer.l > 1", "E0209", "did you mean `optimizer.lr`?"),
+        ("mixup > 0", "E0209", "give it a value in the sweep: `mixup = ...`"),
+    ],
+)
+def test_a_condition_about_nothing(condition: str, code: str, help_: str) -> None:
+    (found,), _ = swept(f"heads in [1]; where {condition}")
+    assert found.code == code
+    assert help_ in found.helps[0]
+
+
+def test_a_condition_about_a_recipe_that_is_not_there() -> None:
+    untrained = MODEL.replace("train M with quick", "")
+    (found,), _ = swept("heads in [1]; where optimizer.lr > 0", untrained)
+    assert (found.code, found.primary.span.text) == ("E0524", "optimizer.lr")
