@@ -111,6 +111,8 @@ def _autocast(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
     """Raise ValueError, naming both sides, unless q, k and v fit together."""
+    if _fit(q, k, v):
+        return
     for name, tensor in (("q", q), ("k", k), ("v", v)):
         if tensor.dim() != 4:
             raise ValueError(
@@ -139,6 +141,22 @@ def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
     _check_same("number of heads", 2, ("q", q), ("v", v))
     _check_same("head width", 3, ("q", q), ("k", k))
     _check_same("number of tokens", 1, ("k", k), ("v", v))
+
+
+def _fit(q: Tensor, k: Tensor, v: Tensor) -> bool:
+    """Whether q, k and v fit together. Asked for every call, so in few operations."""
+    if not q.dim() == k.dim() == v.dim() == 4:
+        return False
+    batch, _, heads, width = q.shape
+    return (
+        k.shape == (batch, v.shape[1], heads, width)
+        and v.shape[0] == batch
+        and v.shape[2] == heads
+        and heads * width * v.shape[3] > 0
+        and q.dtype in _DTYPES
+        and q.dtype == k.dtype == v.dtype
+        and q.device == k.device == v.device
+    )
 
 
 def _check_same(what: str, axis: int, left: tuple[str, Tensor], right: tuple[str, Tensor]) -> None:

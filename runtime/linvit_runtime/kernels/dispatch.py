@@ -20,7 +20,7 @@ from torch import Tensor
 from linvit_runtime.kernels import torch_backend
 from linvit_runtime.kernels.cpu.plan import CpuPlan, choose_cpu_plan
 from linvit_runtime.kernels.cuda.choose import Call, Direction, choose
-from linvit_runtime.kernels.cuda.launch import on_device_of
+from linvit_runtime.kernels.cuda.launch import current_device
 from linvit_runtime.kernels.feature_maps import feature_map_named
 
 # A dict serves as an ordered set: backends in the order of their first use.
@@ -88,14 +88,14 @@ def cuda_forward(
     q: Tensor, k: Tensor, v: Tensor, feature_map: str, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run the forward pass on a CUDA device: output, S and z as `torch_backend.forward`."""
-    return _cuda_forward(q, k, v, feature_map, eps, save_state=True)
+    return _cuda_forward(q, k, v, feature_map, eps, True)
 
 
 def cuda_forward_without_state(
     q: Tensor, k: Tensor, v: Tensor, feature_map: str, eps: float
 ) -> Tensor:
     """Run the forward pass on a CUDA device where no gradient will be asked for."""
-    return _cuda_forward(q, k, v, feature_map, eps, save_state=False)[0]
+    return _cuda_forward(q, k, v, feature_map, eps, False)[0]
 
 
 def backward(
@@ -153,16 +153,17 @@ def _numba_problem(plan: CpuPlan) -> str | None:
 
 
 def _cuda_forward(
-    q: Tensor, k: Tensor, v: Tensor, feature_map: str, eps: float, *, save_state: bool
+    q: Tensor, k: Tensor, v: Tensor, feature_map: str, eps: float, save_state: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    batch, queries, heads, head_dim = q.shape
-    _, keys, _, value_dim = v.shape
-    sizes = (head_dim, value_dim, batch * heads, queries, keys)
-    forward_pass = _cuda_pass("forward", feature_map, q.dtype, *sizes, save_state, q.get_device())
-    if forward_pass is None:
+    device = q.get_device()
+    run = _cuda_pass("forward", feature_map, q.dtype, q.shape, v.shape, save_state, device)
+    if run is None:
         return forward(q, k, v, feature_map, eps)
-    _used["forward"][forward_pass.backend] = None
-    return on_device_of(q, forward_pass, q, k, v, eps)
+    _used["forward"][run.backend] = None
+    if device == current_device():
+        return run(q, k, v, eps)
+    with torch.cuda.device(device):
+        return run(q, k, v, eps)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -170,20 +171,16 @@ def _cuda_pass(
     direction: Direction,
     feature_map: str,
     dtype: torch.dtype,
-    head_dim: int,
-    value_dim: int,
-    heads: int,
-    queries: int,
-    keys: int,
+    q_shape: tuple[int, ...],
+    v_shape: tuple[int, ...],
     save_state: bool,
     device: int,
 ) -> Any:
-    """The pass for such calls, its kernels loaded; None where torch runs them.
-
-    Called per call, and therefore with what makes a key, not with a `Call`.
-    """
+    """The pass for calls of these shapes, its kernels loaded; None where torch runs them."""
     name = str(dtype).removeprefix("torch.")
-    sizes = (head_dim, value_dim, heads, queries, keys)
+    batch, queries, heads, head_dim = q_shape
+    _, keys, _, value_dim = v_shape
+    sizes = (batch, queries, keys, heads, head_dim, value_dim)
     call = Call(direction, feature_map, name, *sizes, save_state)
     if name == "float64":  # asks for the reference, which is no fallback
         return None
@@ -195,7 +192,7 @@ def _cuda_pass(
     try:
         choice = choose(call, launch.capability(device))
         if choice.path != "torch":
-            return passes.make_pass(choice, device)
+            return passes.make_pass(call, choice, device)
         problem = choice.reason
     except launch.CaptureProblem:
         raise

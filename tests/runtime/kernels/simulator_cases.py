@@ -18,6 +18,7 @@ from torch import Tensor
 from linvit_runtime.kernels import dispatch
 from linvit_runtime.kernels.cuda import passes
 from linvit_runtime.kernels.cuda import simt_forward as cuda_simt
+from linvit_runtime.kernels.cuda.choose import Call
 from linvit_runtime.kernels.cuda.passes import SimtForward
 from linvit_runtime.kernels.cuda.plan import SIMT_FEATURE_MAPS, SimtPlan, choose_plan
 from tests.runtime.kernels import oracle
@@ -60,6 +61,13 @@ def features(k: Tensor, feature_map: str) -> Tensor:
     return torch.cat(halves, dim=-1).relu()
 
 
+def simt_forward(q: Tensor, v: Tensor, plan: SimtPlan) -> SimtForward:
+    """Return the forward pass for such queries and values by the kernel of `plan`."""
+    batch, queries, heads, _ = q.shape
+    sizes = (batch, queries, v.shape[1], heads, plan.head_dim, plan.value_dim)
+    return SimtForward(Call("forward", plan.feature_map, "float32", *sizes), plan, -1)
+
+
 def errors(feature_map: str, shape: oracle.Shape, plan: SimtPlan) -> list[float]:
     """Launch on NaN-filled results and views of one buffer; return the errors of out, S and z."""
     q, k, v = oracle.random_inputs(shape, torch.float32)
@@ -75,7 +83,7 @@ def errors(feature_map: str, shape: oracle.Shape, plan: SimtPlan) -> list[float]
     )
     results = [torch.full(x.shape, torch.nan, dtype=torch.float32) for x in expected]
     out, S, z = results
-    SimtForward(plan, -1).into(q, k, v, out, S, z, 1e-6)
+    simt_forward(q, v, plan).into(q, k, v, out, S, z, 1e-6)
     return [oracle.relative_error(*pair) for pair in zip(results, expected, strict=True)]
 
 
@@ -124,7 +132,7 @@ def nan_spreads() -> list[list[bool]]:
     """Return which images of two have a NaN in their output when a key of the first has one."""
     q, k, v = oracle.random_inputs((2, 3, 5, 1, 4, 4), torch.float32)
     k[0, 2, 0, 1] = torch.nan
-    outs = [SimtForward(small_plan(name), -1)(q, k, v, 1e-6)[0] for name in SIMT_FEATURE_MAPS]
+    outs = [simt_forward(q, v, small_plan(name))(q, k, v, 1e-6)[0] for name in SIMT_FEATURE_MAPS]
     return [[bool(image.isnan().all()) for image in out] for out in outs]
 
 

@@ -10,7 +10,7 @@ import torch
 from linvit_runtime.kernels import backends_used, dispatch, linear_attention
 from linvit_runtime.kernels.cpu import launch as cpu_launch
 from linvit_runtime.kernels.cuda import launch as cuda_launch
-from linvit_runtime.kernels.cuda.choose import Choice
+from linvit_runtime.kernels.cuda.choose import Call, Choice
 from linvit_runtime.kernels.cuda.plan import SHARED_MEMORY_LIMIT, choose_plan
 from tests.runtime.kernels.oracle import (
     random_inputs,
@@ -94,7 +94,7 @@ def on_an_h200(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_kernel_that_cannot_be_built_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     passes = pytest.importorskip("linvit_runtime.kernels.cuda.passes")
 
-    def fail(choice: Choice, device: int) -> None:
+    def fail(call: Call, choice: Choice, device: int) -> None:
         raise OSError("libnvvm.so not found\nsearched everywhere")
 
     monkeypatch.setattr(passes, "make_pass", fail)

@@ -32,22 +32,24 @@ class Call:
         direction: Which pass.
         feature_map: The name of the feature map.
         dtype: Of q, k and v: `float32`, `bfloat16`, `float16` or `float64`.
-        head_dim: D.
-        value_dim: E.
-        heads: B H, over the whole batch.
+        batch: B.
         queries: N.
         keys: L.
+        heads: H.
+        head_dim: D.
+        value_dim: E.
         save_state: Whether a forward pass writes S and z for the backward pass.
     """
 
     direction: Direction
     feature_map: str
     dtype: str
-    head_dim: int
-    value_dim: int
-    heads: int
+    batch: int
     queries: int
     keys: int
+    heads: int
+    head_dim: int
+    value_dim: int
     save_state: bool = False
 
 
@@ -92,7 +94,7 @@ class Rule:
             and _among(call.feature_map, self.feature_maps)
             and _among(call.head_dim, self.head_dims)
             and _between(capability, self.capability_from, self.capability_below)
-            and _between(call.heads, self.heads_from, self.heads_below)
+            and _between(call.batch * call.heads, self.heads_from, self.heads_below)
             and _between(tokens, self.tokens_from, self.tokens_below)
         )
 

@@ -67,20 +67,14 @@ class LoadedKernel:
         Raises:
             DriverError: The driver refused. A kernel that fails later is reported by later calls.
         """
-        (status,) = self._enqueue(grid, stream, values)
+        arguments = (*grid, self._threads, 1, 1, self._shared_bytes, stream, (values, self._types))
+        (status,) = _launch(self._function, *arguments, 0)
         if status == _NO_CONTEXT:  # a thread that has used nothing of the device yet
             _call("cuCtxSetCurrent", _primary_context(self.device))
-            (status,) = self._enqueue(grid, stream, values)
+            (status,) = _launch(self._function, *arguments, 0)
         if status:
             shape = f"grid {grid}, {self._threads} threads, {self._shared_bytes} bytes shared"
             raise DriverError(f"cannot launch {self.name} ({shape}): {_reason(status)}")
-
-    def _enqueue(self, grid: Grid, stream: int, values: tuple[int | float, ...]) -> Any:
-        x, y, z = grid
-        shared_bytes, arguments = self._shared_bytes, (values, self._types)
-        return _launch(
-            self._function, x, y, z, self._threads, 1, 1, shared_bytes, stream, arguments, 0
-        )
 
 
 def load_kernel(kernel: Kernel, built: BuiltKernel, device: int) -> LoadedKernel:

@@ -21,7 +21,9 @@ the numbers. The tensors must outlive the work, as torch's stream-ordered alloca
 
 # A build of torch for CPUs has neither.
 _raw_stream: Callable[[int], int] = getattr(torch._C, "_cuda_getCurrentRawStream", lambda _: 0)
-_current_device: Callable[[], int] = getattr(torch._C, "_cuda_getDevice", lambda: -1)
+_address: Callable[[Tensor], int] = Tensor.data_ptr
+current_device: Callable[[], int] = getattr(torch._C, "_cuda_getDevice", lambda: -1)
+"""The number of torch's current device, found without the microseconds of its public function."""
 
 
 class CaptureProblem(RuntimeError):
@@ -68,18 +70,9 @@ def prepare(kernel: Kernel, device: int) -> Run:
     def run(
         grid: tuple[int, int, int], tensors: Sequence[Tensor], numbers: tuple[int | float, ...]
     ) -> None:
-        launch(grid, _raw_stream(device), (*[x.data_ptr() for x in tensors], *numbers))
+        launch(grid, _raw_stream(device), (*map(_address, tensors), *numbers))
 
     return run
-
-
-def on_device_of(x: Tensor, call: Callable[..., Any], *arguments: Any) -> Any:
-    """Call with the device of `x` current. Switching costs microseconds, so only where needed."""
-    device = x.get_device()
-    if device in (_current_device(), -1):
-        return call(*arguments)
-    with torch.cuda.device(device):
-        return call(*arguments)
 
 
 def _simulated(kernel: Kernel) -> Run:
