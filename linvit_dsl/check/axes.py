@@ -6,7 +6,7 @@ Errors: E0521, E0524, E0525, E0526, and those of the expressions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
@@ -15,6 +15,7 @@ from linvit_dsl.check.binding import accepts
 from linvit_dsl.check.expressions import Expressions
 from linvit_dsl.check.recipe import field_names
 from linvit_dsl.check.values import BlockValue, Number, Result, Static, Value, kind_of
+from linvit_dsl.check.walk import leaves
 from linvit_dsl.errors import Diagnostic, Fix, Label, Span, SpecError, diagnose
 from linvit_dsl.errors.suggest import nearest
 from linvit_dsl.graph import limits
@@ -62,23 +63,11 @@ def read_axes(scope: Expressions, item: ast.Sweep, model: BlockValue) -> tuple[A
     """
     reader = _Reader(scope, item, model)
     axes = [reader.axis(vary) for vary in item.axes]
-    axes += [reader.field(name, value) for name, value in _flat(item.fields)]
+    axes += [reader.field(name, value) for name, value in leaves(item.fields)]
     if (points := prod(len(axis.rows) for axis in axes)) > limits.SWEEP_POINTS:
         limit = f"{limits.SWEEP_POINTS:,}"
         raise SpecError(diagnose("E0525", item.name.span, value=f"{points:,}", limit=limit))
     return tuple(axes)
-
-
-def _flat(
-    fields: tuple[ast.Field, ...], prefix: str = ""
-) -> Iterator[tuple[ast.Identifier, ast.Expression]]:
-    """The fields of a record, and those of records in it under dotted names."""
-    for field in fields:
-        name = field.name.model_copy(update={"name": prefix + field.name.name})
-        if isinstance(field.value, ast.Record):
-            yield from _flat(field.value.fields, f"{name.name}.")
-        else:
-            yield name, field.value
 
 
 class _Reader:

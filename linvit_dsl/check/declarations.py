@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from linvit_dsl.check.defaults import check_settings
-from linvit_dsl.check.walk import declared_axes, nodes
+from linvit_dsl.check.walk import declared_axes, leaves, nodes
 from linvit_dsl.errors import Diagnostic, Label, Span, diagnose
 from linvit_dsl.errors.suggest import nearest
 from linvit_dsl.syntax import ast
@@ -50,6 +50,8 @@ def check_item(item: ast.Item) -> Iterator[Diagnostic]:
         yield from _returns(item.body, loop=None)
     elif isinstance(item, ast.Alias):
         yield from _repeated(static.name for static in item.statics)
+    elif isinstance(item, ast.Recipe | ast.Train) and item.record is not None:
+        yield from _repeated(name for name, _ in leaves(item.record.fields))
     for node in nodes(item):
         match node:
             case ast.StaticKind():
@@ -65,7 +67,8 @@ def check_item(item: ast.Item) -> Iterator[Diagnostic]:
             case ast.Defaults():
                 yield from check_settings(node)
             case ast.Record():
-                yield from _repeated(field.name for field in node.fields)
+                sections = (f.name for f in node.fields if isinstance(f.value, ast.Record))
+                yield from _repeated(sections)
             case _:
                 pass
 

@@ -211,7 +211,7 @@ class RecipeReader:
 
     def _record(self, record: ast.Record, path: Path, draft: Draft) -> None:
         for item in record.fields:
-            loc = (*path, item.name.name)
+            loc = (*path, *item.name.name.split("."))
             draft.keys[loc] = item.name.span
             if isinstance(item.value, ast.Record):
                 self._record(item.value, loc, draft)

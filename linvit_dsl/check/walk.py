@@ -87,6 +87,18 @@ def _fields(kind: type[BaseModel]) -> tuple[str, ...]:
     return tuple(field for field in reversed(kind.model_fields) if field not in ("kind", "span"))
 
 
+def leaves(
+    fields: tuple[ast.Field, ...], prefix: str = ""
+) -> Iterator[tuple[ast.Identifier, ast.Expression]]:
+    """The fields of a record, and those of records in it under dotted names."""
+    for field in fields:
+        name = field.name.model_copy(update={"name": prefix + field.name.name})
+        if isinstance(field.value, ast.Record):
+            yield from leaves(field.value.fields, f"{name.name}.")
+        else:
+            yield name, field.value
+
+
 def references(root: BaseModel) -> Iterator[ast.Name]:
     """Every name that is used in a piece of syntax, in the order of the text."""
     return (node for node in nodes(root) if isinstance(node, ast.Name))

@@ -443,7 +443,7 @@ class Alias(Syntax):
 
 
 class Field(Syntax):
-    """`lr = 3e-4` or `optimizer { ... }` in a record."""
+    """`lr = 3e-4`, `optimizer.lr = 3e-4` (one name with its points), or `optimizer { ... }`."""
 
     kind: Literal["field"] = "field"
     name: Identifier

@@ -33,7 +33,9 @@ class Lowering(Expressions):
         is_record = isinstance(value, Tree) and value.data == "record"
         lowered = self._record(value) if is_record else self.expression(value)
         return ast.Field.model_construct(
-            name=self.identifier(name), value=lowered, span=self.span(tree)
+            name=self.identifier(name) if is_record else self._dotted(name),
+            value=lowered,
+            span=self.span(tree),
         )
 
     def default(self, tree: Node) -> ast.Default:

@@ -92,6 +92,7 @@ def codes(lines: str) -> list[str]:
         ("schedule.epochs in [20ep, 30ep]", [{"schedule.epochs": f"{n}ep"} for n in (20, 30)]),
         ("(d, optimizer.lr) in [(4, 1e-4)]", [{"d": "4", "optimizer.lr": "1e-4"}]),
         ("heads in [1]; d = 4; schedule { epochs = 5 }", [{"heads": "1"}]),
+        ("heads in [1]; schedule.epochs = 5ep; where schedule.epochs == 5", [{"heads": "1"}]),
     ],
 )
 def test_points(lines: str, expected: list[dict[str, str]]) -> None:
@@ -140,6 +141,8 @@ def test_names_of_points_stay_apart() -> None:
         ("heads in [1]; heads in [2]", ["E0526"]),
         ("heads in [1]; heads = 2", ["E0526"]),
         ("(heads, heads) in [(1, 2)]", ["E0526"]),
+        ("heads in [1]; seed = 1; seed = 2", ["E0526"]),
+        ("heads in [1]; optimizer { lr = 1e-4 }; optimizer.lr = 1e-3", ["E0526"]),
         ("seed in [-1]", ["E0527"]),
         ("optimizer.lr in [1e-4, 2]", ["E0527"]),
         ("schedule.warmup in [30ep]", ["E0527"]),
@@ -221,6 +224,22 @@ def test_a_point_that_fails_because_the_model_does_is_not_told_again() -> None:
 def test_warnings_of_points_are_their_own_affair() -> None:
     warned = MODEL.replace("  dim c", '  prefer d < 100, "wide"\n  dim c')
     assert swept("d in [8, 200]", warned)[0] == ()
+
+
+def test_a_field_of_a_section_by_its_dotted_name() -> None:
+    """The same in recipes as in sweeps; each field is set once, whichever way."""
+    sections = "optimizer { lr = 1e-3 }\n  schedule { epochs = 20ep; warmup = 2ep }"
+    dotted = "optimizer.lr = 1e-3\n  schedule { epochs = 20ep }\n  schedule.warmup = 2ep"
+    assert sections in MODEL
+    Path("m.vit").write_text(MODEL)
+    Path("n.vit").write_text(MODEL.replace(sections, dotted))
+    assert recipe_for(open_program("n.vit")) == recipe_for(open_program("m.vit"))
+    Path("n.vit").write_text(MODEL.replace(sections, f"{sections}\n  schedule.epochs = 3ep"))
+    (found,) = examine(open_program("n.vit")).diagnostics
+    assert (found.code, found.primary.span.text) == ("E0202", "schedule.epochs")
+    Path("n.vit").write_text(MODEL.replace("optimizer {", "optimizer.lrr = 3\n  optimizer {"))
+    (found,) = examine(open_program("n.vit")).diagnostics
+    assert (found.code, found.primary.span.text) == ("E0600", "optimizer.lrr")
 
 
 def test_the_fields_of_a_recipe() -> None:
