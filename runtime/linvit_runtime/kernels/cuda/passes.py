@@ -62,17 +62,18 @@ class SimtForward:
         """Launch on contiguous float32 results."""
         if not self._grid[0]:
             return
-        q, k, v = _readable(q), _readable(k), _readable(v)
+        q_strides, k_strides, v_strides = q.stride(), k.stride(), v.stride()
+        adjacent = q_strides[3] == k_strides[3] == v_strides[3] == 1
+        if not adjacent or q.dtype is not torch.float32:
+            q, k, v = _readable(q), _readable(k), _readable(v)
+            q_strides, k_strides, v_strides = q.stride(), k.stride(), v.stride()
         if not self._state_shapes:
             S = z = k
-        scale = self._scale
-        strides = (*q.stride()[:3], *k.stride()[:3], *v.stride()[:3])
-        numbers = (*self._sizes, *strides, scale, scale * eps)
-        self._run(self._grid, (q, k, v, out, S, z), numbers)
+        scale, strides = self._scale, (*q_strides[:3], *k_strides[:3], *v_strides[:3])
+        self._run(self._grid, (q, k, v, out, S, z), (*self._sizes, *strides, scale, scale * eps))
 
 
 def _readable(x: Tensor) -> Tensor:
     """Return x in float32 with adjacent channels, copying only where it is not so already."""
-    if x.dtype is not torch.float32:
-        x = x.to(torch.float32)
+    x = x.to(torch.float32)
     return x if x.stride(3) == 1 else x.contiguous()
