@@ -7,5 +7,6 @@ README beside this file says which module does what.
 from linvit_runtime.kernels.attention import linear_attention
 from linvit_runtime.kernels.dispatch import backends_used
 from linvit_runtime.kernels.feature_maps import FEATURE_MAPS
+from linvit_runtime.kernels.random_features import favor_features
 
-__all__ = ["FEATURE_MAPS", "backends_used", "linear_attention"]
+__all__ = ["FEATURE_MAPS", "backends_used", "favor_features", "linear_attention"]

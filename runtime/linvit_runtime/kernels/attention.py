@@ -1,8 +1,10 @@
 """`linear_attention`: what a generated module calls. Checks, casts, and differentiation.
 
-Legend: B batch, N queries, L keys, H heads, D head width of q and k, E of v, F features per head.
+Legend: B batch, N queries, L keys, H heads, D head width of q and k, E of v, F features per head,
+M of them random.
 """
 
+import functools
 import math
 from typing import Any
 
@@ -16,9 +18,13 @@ from linvit_runtime.kernels.library import (
     linear_attention_train_op,
 )
 from linvit_runtime.kernels.quadratic import attention_by_weights
+from linvit_runtime.kernels.random_features import favor_features
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
+
+FAVOR = "favor"
+"""The feature map that is made with a projection."""
 
 ORDERS = ("linear", "quadratic")
 """What `order=` accepts."""
@@ -31,6 +37,7 @@ def linear_attention(
     feature_map: str = "split_relu",
     eps: float = 1e-6,
     order: str = "linear",
+    projection: Tensor | None = None,
 ) -> Tensor:
     """Attend in time linear in the number of tokens, every query to every key.
 
@@ -44,31 +51,46 @@ def linear_attention(
 
     Cost: B H (L + N) F E multiply-accumulates forward, twice that backward, with F = 2D for
     split_relu and D for the other maps. Saved for backward: q, k, v, and B H F (E + 1) numbers.
+    favor, whose F is M, makes its features before that, with B H (L + N) M D more, and saves them.
 
     Args:
         q: Queries `[B, N, H, D]`. Views are read in place, such as slices of a `[B, N, 3, H, D]`
             buffer or transposes of `[B, H, N, D]`.
         k: Keys `[B, L, H, D]`.
         v: Values `[B, L, H, E]`.
-        feature_map: One of `FEATURE_MAPS`.
+        feature_map: One of `FEATURE_MAPS`, or `favor`. With `identity`, q and k are the features,
+            which should not be negative; autocast does not narrow them.
         eps: Added to the denominator; at least 0. With 0, a query without features gives NaN.
         order: `linear` forms the state S, `quadratic` the weights of all pairs of tokens: the same
             function, which plain torch computes on a CPU, faster for very few tokens. Elsewhere
             the order is linear whatever is asked for.
+        projection: For `favor`, and only for it: random directions `[M, D]`, as
+            `favor_features` takes them. Standard normal ones estimate softmax attention; the
+            block `Performer` of the language does that with an `eps` of 0.
 
     Returns:
         `[B, N, H*E]`, contiguous, in the inputs' dtype (the autocast dtype under autocast).
 
     Raises:
-        ValueError: The inputs do not fit together, or the feature map, eps or order is not one.
+        ValueError: The inputs do not fit together, or the feature map, eps, order or projection is
+            not one.
     """
     if order not in ORDERS:
         raise ValueError(f"linear_attention: order is {order!r}; it must be linear or quadratic")
-    feature_map_named(feature_map)
+    if feature_map != FAVOR:
+        feature_map_named(feature_map)
     if not 0 <= eps < math.inf:
         raise ValueError(f"linear_attention: eps is {eps}; it must be finite and at least 0")
-    q, k, v = _autocast(q, k, v)
+    q, k, v = _autocast(q, k, v, feature_map)
     _check(q, k, v)
+    if feature_map != FAVOR and projection is None:
+        return _attend(q, k, v, feature_map, eps, order)
+    projection = _checked_projection(projection, q, feature_map)
+    fq, fk = favor_features(q, projection, "token"), favor_features(k, projection, "head")
+    return _attend(fq, fk, v.to(fq.dtype), "identity", eps, order).to(q.dtype)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, feature_map: str, eps: float, order: str) -> Tensor:
     if order == "quadratic" and q.device.type == "cpu":
         return attention_by_weights(q, k, v, feature_map, eps)
     if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
@@ -98,15 +120,42 @@ class _LinearAttention(torch.autograd.Function):
         return (*gradients, None, None)
 
 
-def _autocast(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Convert to the autocast dtype where autocast is on; float64 is exempt, as in torch."""
+def _autocast(q: Tensor, k: Tensor, v: Tensor, feature_map: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Convert to the autocast dtype where autocast is on; float64 is exempt, as in torch.
+
+    Features stay as wide as they were made: exponentials may not fit into half precision.
+    """
     device_type = q.device.type
-    if not torch.amp.is_autocast_available(device_type):  # the meta device has no autocast
-        return q, k, v
-    if not torch.is_autocast_enabled(device_type) or q.dtype == torch.float64:
-        return q, k, v
+    if q.is_meta or not torch.is_autocast_enabled(device_type) or q.dtype == torch.float64:
+        return q, k, v  # the meta device has no autocast to ask about
     dtype = torch.get_autocast_dtype(device_type)
+    if feature_map == "identity":
+        dtype = functools.reduce(torch.promote_types, (q.dtype, k.dtype, v.dtype))
     return q.to(dtype), k.to(dtype), v.to(dtype)
+
+
+def _checked_projection(projection: Tensor | None, q: Tensor, feature_map: str) -> Tensor:
+    """Raise ValueError unless there is a projection, as wide as heads, where one belongs."""
+    if feature_map != FAVOR:
+        raise ValueError(
+            f"linear_attention: the feature map {feature_map!r} takes no projection; {FAVOR!r} does"
+        )
+    if projection is None:
+        raise ValueError(
+            f"linear_attention: the feature map {FAVOR!r} needs projection=, random directions "
+            f"[M, {q.shape[3]}]"
+        )
+    if projection.dim() != 2 or projection.shape[1] != q.shape[3] or 0 in projection.shape:
+        raise ValueError(
+            f"linear_attention: projection is {list(projection.shape)} and q is {list(q.shape)}: "
+            f"it must have rows as wide as a head, [M, {q.shape[3]}]"
+        )
+    if projection.device != q.device:
+        raise ValueError(
+            f"linear_attention: q is on {q.device} and projection is on {projection.device}; "
+            "move one"
+        )
+    return projection
 
 
 def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
@@ -145,14 +194,15 @@ def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
 
 def _fit(q: Tensor, k: Tensor, v: Tensor) -> bool:
     """Whether q, k and v fit together. Asked for every call, so in few operations."""
-    if not q.dim() == k.dim() == v.dim() == 4:
+    q_shape, k_shape, v_shape = q.shape, k.shape, v.shape
+    if not len(q_shape) == len(k_shape) == len(v_shape) == 4:
         return False
-    batch, _, heads, width = q.shape
+    batch, _, heads, width = q_shape
+    _, keys, _, value_width = v_shape
     return (
-        k.shape == (batch, v.shape[1], heads, width)
-        and v.shape[0] == batch
-        and v.shape[2] == heads
-        and heads * width * v.shape[3] > 0
+        k_shape == (batch, keys, heads, width)
+        and v_shape == (batch, keys, heads, value_width)
+        and heads * width * value_width > 0
         and q.dtype in _DTYPES
         and q.dtype == k.dtype == v.dtype
         and q.device == k.device == v.device

@@ -125,5 +125,5 @@ def feature_map_named(name: str) -> FeatureMap:
     proposal = f"; did you mean {nearest[0]!r}?" if nearest else ""
     raise ValueError(
         f"linear_attention: unknown feature map {name!r}{proposal} "
-        f"(there are {', '.join(FEATURE_MAPS)})"
+        f"(there are {', '.join(FEATURE_MAPS)} and, with a projection, favor)"
     )

@@ -172,7 +172,7 @@ def inputs_with(**replacements: object) -> dict[str, Any]:
         ({"feature_map": "split_rleu"}, r"unknown feature map 'split_rleu'; did you mean 'split_r"),
         (
             {"feature_map": "gaussian"},
-            r"'gaussian' \(there are split_relu, relu, elu_plus_one, softmax, id",
+            r"'gaussian' \(there are split_relu, relu, elu_plus_one, softmax, identity and",
         ),
     ],
 )
