@@ -40,12 +40,9 @@ def plan_for(
     feature_map: str, inputs: tuple[Tensor, Tensor, Tensor], lanes: int | None = None
 ) -> CpuPlan:
     q, _, v = inputs
-    plan = choose_cpu_plan(feature_map, q.dtype, q.shape[3], v.shape[3])
+    plan = choose_cpu_plan(feature_map, q.dtype, q.shape[3], v.shape[3], lanes)
     assert plan is not None
-    if lanes is None:
-        return plan
-    widths = (-(-x.shape[3] // lanes) * lanes for x in (q, v))
-    return CpuPlan(plan.feature_map, plan.dtype, lanes, *widths)
+    return plan
 
 
 def errors(plan: CpuPlan, inputs: tuple[Tensor, Tensor, Tensor]) -> list[float]:
@@ -64,13 +61,23 @@ def errors(plan: CpuPlan, inputs: tuple[Tensor, Tensor, Tensor]) -> list[float]:
 
 # Each case compiles two kernels: the maps share what differs between widths.
 @pytest.mark.parametrize(
-    ("feature_map", "lanes"),
-    [("split_relu", 4), ("split_relu", 8), ("elu_plus_one", 8), ("split_relu", 16), ("relu", 16)],
+    ("feature_map", "lanes", "value_dim"),
+    [
+        ("split_relu", 4, 30),
+        ("split_relu", 8, 30),
+        ("elu_plus_one", 8, 30),
+        ("split_relu", 16, 30),
+        ("relu", 16, 30),
+        ("split_relu", 8, 64),  # from 64 on, S is summed by sign
+        ("split_relu", 16, 128),
+    ],
 )
 @pytest.mark.usefixtures("poisoned")
-def test_every_vector_width_computes_the_definition(feature_map: str, lanes: int) -> None:
-    # 65 tokens are two blocks and one; 9 and 30 channels end in part of a vector
-    inputs = inputs_of(feature_map, (2, 65, 70, 2, 9, 30), torch.float32)
+def test_every_vector_width_computes_the_definition(
+    feature_map: str, lanes: int, value_dim: int
+) -> None:
+    # 65 and 130 tokens are one and two blocks and some; 9 and 30 channels end in part of a vector
+    inputs = inputs_of(feature_map, (2, 65, 130, 2, 9, value_dim), torch.float32)
     assert max(errors(plan_for(feature_map, inputs, lanes), inputs)) < 2e-6
 
 
@@ -127,13 +134,22 @@ def test_without_the_thread_pool_of_torch_it_runs_on_one_thread(
     assert torch.equal(linear_attention(*inputs), expected)
 
 
-def test_a_nan_reaches_the_output_of_its_own_image_only() -> None:
+@pytest.mark.parametrize("width", [16, 64])
+def test_a_nan_reaches_the_output_of_its_own_image_only(width: int) -> None:
     for index in range(3):
-        inputs = random_inputs((2, 9, 9, 2, 16, 16), torch.float32)
+        inputs = random_inputs((2, 9, 9, 2, width, width), torch.float32)
         inputs[index][1, 4, 0, 3] = torch.nan
         out = linear_attention(*inputs)
         assert not out[0].isnan().any()
         assert out[1].isnan().any()
+
+
+@pytest.mark.parametrize("width", [16, 64])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_nan_among_the_keys_reaches_queries_of_either_sign(width: int, sign: int) -> None:
+    q, k, v = random_inputs((1, 9, 9, 1, width, width), torch.float32)
+    k[0, 4, 0, 3] = torch.nan
+    assert linear_attention(sign * q.abs(), k, v).isnan().all()
 
 
 def test_half_precision_stays_finite_over_many_tokens() -> None:

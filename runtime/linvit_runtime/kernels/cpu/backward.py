@@ -13,34 +13,29 @@ that all products are sums of whole rows.
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from linvit_runtime.kernels.cpu.parts import (
-    accumulate_features,
-    add_features,
+    ONE,
+    SOFTMAX,
+    ZERO,
+    accumulate,
+    accumulate_by_sign,
+    add_rows,
     clear,
-    feature_product,
-    input_gradient,
+    dot,
+    every_line,
+    fetch,
+    multiply_row,
     project,
     read,
     stage,
     stage_features,
+    to_query,
     transpose,
+    write_input_gradient,
 )
+from linvit_runtime.kernels.cpu.plan import AHEAD, TOKEN_ROWS, CpuPlan
 from linvit_runtime.kernels.cpu.plan import BLOCK as TOKENS
-from linvit_runtime.kernels.cpu.plan import TOKEN_ROWS, CpuPlan
-from linvit_runtime.kernels.cpu.tiles import (
-    FLOAT32,
-    add,
-    as_float32,
-    copy_row,
-    load,
-    pointer_to,
-    scale,
-    store,
-    subtract,
-    take_ticket,
-)
+from linvit_runtime.kernels.cpu.tiles import FLOAT32, as_float32, pointer_to, take_ticket
 
 BACKWARD_ARGUMENTS = (
     *("grad_out", "q", "k", "v", "S", "z", "grad_q", "grad_k", "grad_v", "scratch"),  # addresses
@@ -97,8 +92,6 @@ BACKWARD_ARGUMENTS = (
     OPTIONS,
 ) = range(len(BACKWARD_ARGUMENTS))
 
-ONE = np.float32(1.0)
-
 
 def backward_kernel(plan: CpuPlan, version: int) -> Callable[[Any], int]:
     """The backward pass for `plan`, to be compiled: takes a pointer to `BACKWARD_ARGUMENTS`.
@@ -107,18 +100,20 @@ def backward_kernel(plan: CpuPlan, version: int) -> Callable[[Any], int]:
     """
     VERSION, LANES, MAP, DTYPE = version, plan.lanes, plan.map_number, plan.dtype_number
     PANEL, ROWS, UNROLL = plan.value_panel, plan.feature_rows, plan.unroll
-    F_PANEL, SIGNED = plan.feature_panel, int(plan.signed)
+    F_PANEL, SIGNED, LINE = plan.feature_panel, int(plan.signed), plan.cache_line
     X_WIDTH, V_WIDTH, F_WIDTH = plan.head_width, plan.value_width, plan.feature_width
+    X_WHOLE, V_WHOLE, SIGN_PANEL = plan.whole_heads, plan.whole_values, plan.sign_panel
     # Where things are in a thread's scratch
     TABLE = 0  # S transposed, then dS transposed
     GRAD_STATE = F_WIDTH * V_WIDTH
     Z = GRAD_STATE + F_WIDTH * V_WIDTH
     GRAD_Z = Z + F_WIDTH
     XS = GRAD_Z + F_WIDTH  # phi(q), then phi(k)
-    GS = XS + TOKENS * X_WIDTH  # dout, then v
-    PRODUCTS = GS + TOKENS * V_WIDTH
-    X_ROW = PRODUCTS + TOKENS * F_WIDTH
-    V_ROW = X_ROW + X_WIDTH
+    GS = XS + TOKENS * F_WIDTH  # dout, then v
+    PRODUCTS = GS + TOKENS * V_WIDTH  # S dout, then dS v
+    WEIGHTS = PRODUCTS + TOKENS * F_WIDTH
+    COLUMNS = WEIGHTS + TOKENS
+    LINES = COLUMNS
 
     def backward(arguments):
         grad_out = pointer_to(arguments[GRAD_OUT], DTYPE)
@@ -134,21 +129,24 @@ def backward_kernel(plan: CpuPlan, version: int) -> Callable[[Any], int]:
         c, scaled_eps = options[2 * OPTIONS], options[2 * OPTIONS + 1]
         num_queries, num_keys = arguments[NUM_QUERIES], arguments[NUM_KEYS]
         num_heads = arguments[NUM_HEADS]
-        D, E = arguments[HEAD_DIM], arguments[VALUE_DIM]
+        D = X_WIDTH if X_WHOLE else arguments[HEAD_DIM]
+        E = V_WIDTH if V_WHOLE else arguments[VALUE_DIM]
         features = D * (1 + SIGNED)
+        q_ahead, out_ahead = AHEAD * arguments[Q_TOKEN], AHEAD * arguments[OUT_TOKEN]
+        k_ahead, v_ahead = AHEAD * arguments[K_TOKEN], AHEAD * arguments[V_TOKEN]
         thread = take_ticket(arguments, THREADS)
         scratch = pointer_to(arguments[SCRATCH] + thread * arguments[SCRATCH_BYTES], FLOAT32)
         task = take_ticket(arguments, TASKS)
         while task < arguments[NUM_TASKS]:
             image = task // num_heads
             head = task - image * num_heads
-            clear(scratch, TABLE, 2 * F_WIDTH * (V_WIDTH + 1), LANES)
-            for f in range(features):
-                line = f if f < D else f - D + X_WIDTH
-                at = (task * features + f) * E
-                for e in range(E):
-                    scratch[TABLE + e * F_WIDTH + line] = saved_state[at + e]
-                scratch[Z + line] = saved_z[task * features + f]
+            if not X_WHOLE or not V_WHOLE or num_queries == 0:
+                clear(scratch, TABLE, 2 * F_WIDTH * (V_WIDTH + 1), LANES)
+            for half in range(1 + SIGNED):
+                at, place = task * features + half * D, half * X_WIDTH
+                transpose(saved_state, at * E, D, E, scratch, TABLE + place, F_WIDTH, LANES)
+                for d in range(D):
+                    scratch[Z + place + d] = saved_z[at + d]
 
             q_start = image * arguments[Q_BATCH] + head * arguments[Q_HEAD]
             out_start = image * arguments[OUT_BATCH] + head * arguments[OUT_HEAD]
@@ -156,67 +154,79 @@ def backward_kernel(plan: CpuPlan, version: int) -> Callable[[Any], int]:
                 count = min(TOKENS, num_queries - first)
                 for i in range(count):
                     row = q_start + (first + i) * arguments[Q_TOKEN]
-                    stage_features(q, row, D, scratch, XS + i * X_WIDTH, X_WIDTH, LANES, MAP)
+                    fetch(q, row + q_ahead, D, LINE)
+                    stage_features(q, row, D, scratch, XS + i * F_WIDTH, X_WIDTH, LANES, MAP)
                     row = out_start + (first + i) * arguments[OUT_TOKEN]
-                    stage(grad_out, row, E, scratch, GS + i * V_WIDTH, V_WIDTH, LANES)
+                    fetch(grad_out, row + out_ahead, E, LINE)
+                    stage(grad_out, row, E, ONE, scratch, GS + i * V_WIDTH, V_WIDTH, LANES)
                 project(
                     scratch, GS, TABLE, PRODUCTS, count,
                     V_WIDTH, F_WIDTH, TOKEN_ROWS, F_PANEL, LANES,
                 )  # fmt: skip
                 for i in range(count):
-                    x, g, t = XS + i * X_WIDTH, GS + i * V_WIDTH, PRODUCTS + i * F_WIDTH
-                    product = feature_product(scratch, Z, x, X_WIDTH, LANES, SIGNED)
+                    x, t = XS + i * F_WIDTH, PRODUCTS + i * F_WIDTH
+                    product = dot(scratch, x, Z, F_WIDTH, LANES)
                     inverse = ONE / (product + scaled_eps)
-                    w = feature_product(scratch, t, x, X_WIDTH, LANES, SIGNED) * inverse * inverse
-                    for e in range(g, g + V_WIDTH, LANES):
-                        store(scale(load(1, 1, LANES, scratch, e, 0), inverse), scratch, e, 0)
-                    for f in range(0, F_WIDTH, LANES):
-                        row = scale(load(1, 1, LANES, scratch, t + f, 0), inverse)
-                        z_row = scale(load(1, 1, LANES, scratch, Z + f, 0), w)
-                        store(subtract(row, z_row), scratch, t + f, 0)
-                    add_features(scratch, GRAD_Z, x, -w, X_WIDTH, LANES, SIGNED)
-                    input_gradient(scratch, t, x, X_ROW, X_WIDTH, LANES, MAP)
+                    numerator = dot(scratch, x, t, F_WIDTH, LANES)
+                    w = numerator * inverse * inverse
                     at = ((image * num_queries + first + i) * num_heads + head) * D
-                    copy_row(scratch, X_ROW, D, grad_q, at, LANES)
-                accumulate_features(
-                    scratch, GRAD_STATE, XS, GS, count,
-                    X_WIDTH, V_WIDTH, ROWS, PANEL, LANES, SIGNED,
-                )  # fmt: skip
+                    write_input_gradient(
+                        scratch, t, Z, x, inverse, w, numerator * inverse - w * product,
+                        grad_q, at, D, X_WIDTH, LANES, MAP,
+                    )  # fmt: skip
+                    scratch[WEIGHTS + i] = -w
+                    multiply_row(scratch, GS + i * V_WIDTH, V_WIDTH, inverse, LANES)
+                add_rows(scratch, GRAD_Z, first, WEIGHTS, XS, count, F_WIDTH, F_PANEL, LANES)
+                if SIGN_PANEL:
+                    clear(scratch, XS + count * F_WIDTH, (TOKENS - count) * F_WIDTH, LANES)
+                    accumulate_by_sign(
+                        scratch, GRAD_STATE, first, XS, COLUMNS, GS,
+                        X_WIDTH, V_WIDTH, TOKENS, SIGN_PANEL, LANES,
+                    )  # fmt: skip
+                else:
+                    accumulate(
+                        scratch, GRAD_STATE, first, XS, GS, count,
+                        F_WIDTH, V_WIDTH, ROWS, PANEL, LANES,
+                    )  # fmt: skip
 
             # From here on dS and dz times c
-            for f in range(GRAD_STATE, GRAD_STATE + F_WIDTH * V_WIDTH, LANES):
-                store(scale(load(1, 1, LANES, scratch, f, 0), c), scratch, f, 0)
-            for f in range(GRAD_Z, GRAD_Z + F_WIDTH, LANES):
-                store(scale(load(1, 1, LANES, scratch, f, 0), c), scratch, f, 0)
-            transpose(scratch, GRAD_STATE, TABLE, F_WIDTH, V_WIDTH)
+            multiply_row(scratch, GRAD_STATE, F_WIDTH * V_WIDTH, c, LANES)
+            multiply_row(scratch, GRAD_Z, F_WIDTH, c, LANES)
+            transpose(scratch, GRAD_STATE, F_WIDTH, V_WIDTH, scratch, TABLE, F_WIDTH, LANES)
 
+            every_line(scratch, LINES, X_WIDTH, V_WIDTH, LANES)
             k_start = image * arguments[K_BATCH] + head * arguments[K_HEAD]
             v_start = image * arguments[V_BATCH] + head * arguments[V_HEAD]
             for first in range(0, num_keys, TOKENS):
                 count = min(TOKENS, num_keys - first)
                 for i in range(count):
                     row = k_start + (first + i) * arguments[K_TOKEN]
-                    stage_features(k, row, D, scratch, XS + i * X_WIDTH, X_WIDTH, LANES, MAP)
+                    fetch(k, row + k_ahead, D, LINE)
+                    stage_features(k, row, D, scratch, XS + i * F_WIDTH, X_WIDTH, LANES, MAP)
                     row = v_start + (first + i) * arguments[V_TOKEN]
-                    stage(v, row, E, scratch, GS + i * V_WIDTH, V_WIDTH, LANES)
+                    fetch(v, row + v_ahead, E, LINE)
+                    stage(v, row, E, ONE, scratch, GS + i * V_WIDTH, V_WIDTH, LANES)
                 project(
                     scratch, GS, TABLE, PRODUCTS, count,
                     V_WIDTH, F_WIDTH, TOKEN_ROWS, F_PANEL, LANES,
                 )  # fmt: skip
                 for i in range(count):
-                    x, t = XS + i * X_WIDTH, PRODUCTS + i * F_WIDTH
-                    for f in range(0, F_WIDTH, LANES):
-                        row = load(1, 1, LANES, scratch, t + f, 0)
-                        z_row = load(1, 1, LANES, scratch, GRAD_Z + f, 0)
-                        store(add(row, z_row), scratch, t + f, 0)
-                    input_gradient(scratch, t, x, X_ROW, X_WIDTH, LANES, MAP)
+                    x, t = XS + i * F_WIDTH, PRODUCTS + i * F_WIDTH
+                    mean = ZERO
+                    if MAP == SOFTMAX:
+                        mean = dot(scratch, x, t, F_WIDTH, LANES)
+                        mean += dot(scratch, x, GRAD_Z, F_WIDTH, LANES)
                     token = (image * num_keys + first + i) * num_heads + head
-                    copy_row(scratch, X_ROW, D, grad_k, token * D, LANES)
-                    read(
-                        scratch, GRAD_STATE, x, V_ROW, ONE,
-                        X_WIDTH, V_WIDTH, UNROLL, PANEL, LANES, SIGNED,
+                    write_input_gradient(
+                        scratch, t, GRAD_Z, x, ONE, -ONE, mean,
+                        grad_k, token * D, D, X_WIDTH, LANES, MAP,
                     )  # fmt: skip
-                    copy_row(scratch, V_ROW, E, grad_v, token * E, LANES)
+                    if SIGNED:
+                        to_query(scratch, x, LINES, X_WIDTH, V_WIDTH, LANES)
+                    read(
+                        scratch, GRAD_STATE, x, LINES, ONE, GS + i * V_WIDTH, grad_v, token * E, E,
+                        X_WIDTH, V_WIDTH, UNROLL, PANEL, LANES,
+                    )  # fmt: skip
             task = take_ticket(arguments, TASKS)
         return VERSION
 

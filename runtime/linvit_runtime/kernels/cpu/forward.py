@@ -12,27 +12,28 @@ them. Nothing else is written: no features, no copies of q, k or v in other layo
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from linvit_runtime.kernels.cpu.parts import (
-    accumulate_features,
-    add_features,
+    ONE,
+    accumulate,
+    accumulate_by_sign,
+    add_rows,
     clear,
-    feature_product,
+    every_line,
+    fetch,
+    multiply_row,
     read,
     stage,
     stage_features,
+    stage_query,
 )
+from linvit_runtime.kernels.cpu.plan import AHEAD, CpuPlan
 from linvit_runtime.kernels.cpu.plan import BLOCK as TOKENS
-from linvit_runtime.kernels.cpu.plan import CpuPlan
 from linvit_runtime.kernels.cpu.tiles import (
     FLOAT32,
     as_float32,
-    copy_row,
-    load,
+    load_row,
     pointer_to,
-    scale,
-    store,
+    store_row,
     take_ticket,
 )
 
@@ -85,9 +86,6 @@ FORWARD_ARGUMENTS = (
 ) = range(len(FORWARD_ARGUMENTS))
 
 
-ONE = np.float32(1.0)
-
-
 def forward_kernel(plan: CpuPlan, version: int) -> Callable[[Any], int]:
     """The forward pass for `plan`, to be compiled: takes a pointer to `FORWARD_ARGUMENTS`.
 
@@ -96,14 +94,17 @@ def forward_kernel(plan: CpuPlan, version: int) -> Callable[[Any], int]:
     """
     VERSION, LANES, MAP, DTYPE = version, plan.lanes, plan.map_number, plan.dtype_number
     PANEL, ROWS, UNROLL = plan.value_panel, plan.feature_rows, plan.unroll
-    SIGNED = int(plan.signed)
+    F_PANEL, SIGNED, LINE = plan.feature_panel, int(plan.signed), plan.cache_line
     X_WIDTH, V_WIDTH, F_WIDTH = plan.head_width, plan.value_width, plan.feature_width
+    X_WHOLE, V_WHOLE = plan.whole_heads, plan.whole_values
+    SIGN_PANEL = plan.sign_panel
     # Where things are in a thread's scratch
     STATE, Z = 0, F_WIDTH * V_WIDTH
     KEYS = Z + F_WIDTH
-    VALUES = KEYS + TOKENS * X_WIDTH
-    QUERY = VALUES + TOKENS * V_WIDTH
-    RESULT = QUERY + X_WIDTH
+    VALUES = KEYS + TOKENS * F_WIDTH
+    COLUMNS = VALUES + TOKENS * V_WIDTH
+    ONES = COLUMNS + (TOKENS * X_WIDTH if SIGN_PANEL else 0)
+    QUERY, LINES, SPARE = KEYS, VALUES, VALUES + X_WIDTH
 
     def forward(arguments):
         q = pointer_to(arguments[Q], DTYPE)
@@ -114,62 +115,71 @@ def forward_kernel(plan: CpuPlan, version: int) -> Callable[[Any], int]:
         c, scaled_eps = options[2 * OPTIONS], options[2 * OPTIONS + 1]
         num_queries, num_keys = arguments[NUM_QUERIES], arguments[NUM_KEYS]
         num_heads = arguments[NUM_HEADS]
-        D, E = arguments[HEAD_DIM], arguments[VALUE_DIM]
+        D = X_WIDTH if X_WHOLE else arguments[HEAD_DIM]
+        E = V_WIDTH if V_WHOLE else arguments[VALUE_DIM]
         features = D * (1 + SIGNED)
+        k_ahead, v_ahead = AHEAD * arguments[K_TOKEN], AHEAD * arguments[V_TOKEN]
+        q_ahead = AHEAD * arguments[Q_TOKEN]
         thread = take_ticket(arguments, THREADS)
         scratch = pointer_to(arguments[SCRATCH] + thread * arguments[SCRATCH_BYTES], FLOAT32)
+        for i in range(TOKENS):
+            scratch[ONES + i] = ONE
         task = take_ticket(arguments, TASKS)
         while task < arguments[NUM_TASKS]:
             image = task // num_heads
             head = task - image * num_heads
             k_start = image * arguments[K_BATCH] + head * arguments[K_HEAD]
             v_start = image * arguments[V_BATCH] + head * arguments[V_HEAD]
-            clear(scratch, STATE, F_WIDTH * V_WIDTH + F_WIDTH, LANES)
+            if num_keys == 0:
+                clear(scratch, STATE, F_WIDTH * V_WIDTH + F_WIDTH, LANES)
             for first in range(0, num_keys, TOKENS):
                 count = min(TOKENS, num_keys - first)
                 for i in range(count):
                     row = k_start + (first + i) * arguments[K_TOKEN]
-                    place = KEYS + i * X_WIDTH
-                    stage_features(k, row, D, scratch, place, X_WIDTH, LANES, MAP)
-                    add_features(scratch, Z, place, c, X_WIDTH, LANES, SIGNED)
+                    fetch(k, row + k_ahead, D, LINE)
+                    stage_features(k, row, D, scratch, KEYS + i * F_WIDTH, X_WIDTH, LANES, MAP)
                     row = v_start + (first + i) * arguments[V_TOKEN]
-                    place = VALUES + i * V_WIDTH
-                    stage(v, row, E, scratch, place, V_WIDTH, LANES)
-                    for e in range(place, place + V_WIDTH, LANES):  # c rides on v
-                        store(scale(load(1, 1, LANES, scratch, e, 0), c), scratch, e, 0)
-                accumulate_features(
-                    scratch,
-                    STATE,
-                    KEYS,
-                    VALUES,
-                    count,
-                    X_WIDTH,
-                    V_WIDTH,
-                    ROWS,
-                    PANEL,
-                    LANES,
-                    SIGNED,
-                )
+                    fetch(v, row + v_ahead, E, LINE)
+                    # c rides on v
+                    stage(v, row, E, c, scratch, VALUES + i * V_WIDTH, V_WIDTH, LANES)
+                add_rows(scratch, Z, first, ONES, KEYS, count, F_WIDTH, F_PANEL, LANES)
+                if SIGN_PANEL:
+                    clear(scratch, KEYS + count * F_WIDTH, (TOKENS - count) * F_WIDTH, LANES)
+                    accumulate_by_sign(
+                        scratch, STATE, first, KEYS, COLUMNS, VALUES,
+                        X_WIDTH, V_WIDTH, TOKENS, SIGN_PANEL, LANES,
+                    )  # fmt: skip
+                else:
+                    accumulate(
+                        scratch, STATE, first, KEYS, VALUES, count,
+                        F_WIDTH, V_WIDTH, ROWS, PANEL, LANES,
+                    )  # fmt: skip
+            multiply_row(scratch, Z, F_WIDTH, c, LANES)
             if arguments[S_OUT] != 0:
                 saved_state = pointer_to(arguments[S_OUT], FLOAT32)
                 saved_z = pointer_to(arguments[Z_OUT], FLOAT32)
                 for f in range(features):
                     line = f if f < D else f - D + X_WIDTH
-                    at = (task * features + f) * E
-                    copy_row(scratch, STATE + line * V_WIDTH, E, saved_state, at, LANES)
+                    place, at = STATE + line * V_WIDTH, (task * features + f) * E
+                    for e in range(0, E, LANES):
+                        row = load_row(scratch, place, e, V_WIDTH, ONE, LANES)
+                        store_row(row, saved_state, at, e, E, LANES)
                     saved_z[task * features + f] = scratch[Z + line]
+            if not SIGNED:
+                every_line(scratch, LINES, X_WIDTH, V_WIDTH, LANES)
             q_start = image * arguments[Q_BATCH] + head * arguments[Q_HEAD]
             for n in range(num_queries):
                 row = q_start + n * arguments[Q_TOKEN]
-                stage_features(q, row, D, scratch, QUERY, X_WIDTH, LANES, MAP)
-                product = feature_product(scratch, Z, QUERY, X_WIDTH, LANES, SIGNED)
+                fetch(q, row + q_ahead, D, LINE)
+                product = stage_query(
+                    q, row, D, scratch, QUERY, LINES, Z, X_WIDTH, V_WIDTH, LANES, MAP
+                )
                 inverse = ONE / (product + scaled_eps)
-                read(
-                    scratch, STATE, QUERY, RESULT, inverse,
-                    X_WIDTH, V_WIDTH, UNROLL, PANEL, LANES, SIGNED,
-                )  # fmt: skip
                 at = ((image * num_queries + n) * num_heads + head) * E
-                copy_row(scratch, RESULT, E, out, at, LANES)
+                read(
+                    scratch, STATE, QUERY, LINES, inverse, SPARE, out, at, E,
+                    X_WIDTH, V_WIDTH, UNROLL, PANEL, LANES,
+                )  # fmt: skip
             task = take_ticket(arguments, TASKS)
         return VERSION
 

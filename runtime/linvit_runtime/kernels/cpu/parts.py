@@ -14,25 +14,30 @@ import numpy as np
 
 from linvit_runtime.kernels.cpu.tiles import (
     add,
-    copy_row,
+    as_int32,
     exp,
-    fill,
     fold,
     gather,
+    lanes_beyond_zero,
     largest,
     load,
+    load_row,
+    lowest,
     multiply,
     negate,
     outer,
     part,
+    prefetch,
     relu,
     scale,
     smaller,
     spread,
     store,
+    store_lines,
+    store_row,
     subtract,
     total,
-    where_positive,
+    transposed,
     where_zero,
     zeros,
 )
@@ -40,41 +45,60 @@ from linvit_runtime.kernels.cpu.tiles import (
 # In the order of `plan.CPU_FEATURE_MAPS`.
 SPLIT_RELU, RELU, ELU_PLUS_ONE, SOFTMAX, IDENTITY = range(5)
 
+ZERO, ONE = np.float32(0.0), np.float32(1.0)
+NOTHING = np.float32(-np.inf)
+"""What pads a row whose features are exponentials: exp(-inf) is 0."""
+
 
 @part
-def stage(source, offset, size, scratch, place, width, LANES):
-    """A row of a tensor, widened to float32 and padded with zeros."""
-    copy_row(source, offset, size, scratch, place, LANES)
-    fill(scratch, place + size, width - size, np.float32(0.0))
+def fetch(source, offset, size, LINE):
+    """Have a row of a tensor fetched into the cache: rows of one head are far apart."""
+    for i in range(offset, offset + size, LINE):
+        prefetch(source, i)
+
+
+@part
+def stage(source, offset, size, factor, scratch, place, width, LANES):
+    """`factor` times a row of a tensor, in float32 and padded with zeros."""
+    for i in range(0, width, LANES):
+        store(scale(load_row(source, offset, i, size, ZERO, LANES), factor), scratch, place + i, 0)
 
 
 @part
 def stage_features(source, offset, size, scratch, place, width, LANES, MAP):
-    """A row of q or k as phi of it; for split_relu as x itself, whose sign the products read."""
-    copy_row(source, offset, size, scratch, place, LANES)
-    # What pads a row must have no feature, and exp(-inf) is 0.
-    pad = np.float32(-np.inf) if MAP in (ELU_PLUS_ONE, SOFTMAX) else np.float32(0.0)
-    fill(scratch, place + size, width - size, pad)
+    """phi of a row of q or k; for split_relu `width` features of x > 0, then as many of x < 0."""
+    if MAP == SPLIT_RELU:
+        for i in range(0, width, LANES):
+            x = load_row(source, offset, i, size, ZERO, LANES)
+            positive = relu(x)
+            store(positive, scratch, place + i, 0)
+            store(subtract(positive, x), scratch, place + width + i, 0)
     if MAP == RELU:
-        for i in range(place, place + width, LANES):
-            store(relu(load(1, 1, LANES, scratch, i, 0)), scratch, i, 0)
+        for i in range(0, width, LANES):
+            store(relu(load_row(source, offset, i, size, ZERO, LANES)), scratch, place + i, 0)
     if MAP == ELU_PLUS_ONE:
-        for i in range(place, place + width, LANES):
-            x = load(1, 1, LANES, scratch, i, 0)
+        for i in range(0, width, LANES):
+            x = load_row(source, offset, i, size, NOTHING, LANES)
             # relu(x) + exp(min(x, 0)), where exp(0) is the one of x + 1
-            store(add(relu(x), exp(smaller(x, zeros(1, 1, LANES)))), scratch, i, 0)
+            x = add(relu(x), exp(smaller(x, zeros(1, 1, LANES))))
+            store(x, scratch, place + i, 0)
     if MAP == SOFTMAX:
-        most = np.float32(-np.inf)
-        for i in range(place, place + width, LANES):
-            most = max(most, largest(load(1, 1, LANES, scratch, i, 0)))
+        most = NOTHING
+        for i in range(0, width, LANES):
+            x = load_row(source, offset, i, size, NOTHING, LANES)
+            most = max(most, largest(x))
         sums = zeros(1, 1, LANES)
-        for i in range(place, place + width, LANES):
-            x = exp(subtract(load(1, 1, LANES, scratch, i, 0), spread(most, LANES)))
-            store(x, scratch, i, 0)
+        for i in range(0, width, LANES):
+            x = load_row(source, offset, i, size, NOTHING, LANES)
+            x = exp(subtract(x, spread(most, LANES)))
+            store(x, scratch, place + i, 0)
             sums = add(sums, x)
-        inverse = np.float32(1.0) / total(sums)
+        inverse = ONE / total(sums)
         for i in range(place, place + width, LANES):
             store(scale(load(1, 1, LANES, scratch, i, 0), inverse), scratch, i, 0)
+    if MAP == IDENTITY:
+        for i in range(0, width, LANES):
+            store(load_row(source, offset, i, size, ZERO, LANES), scratch, place + i, 0)
 
 
 @part
@@ -85,74 +109,106 @@ def clear(scratch, place, count, LANES):
 
 
 @part
-def add_features(scratch, z, x, factor, width, LANES, SIGNED):
-    """z += factor * phi(x)."""
-    for i in range(0, width, LANES):
-        row = scale(load(1, 1, LANES, scratch, x + i, 0), factor)
-        if SIGNED:
-            positive = where_positive(load(1, 1, LANES, scratch, x + i, 0), row, zeros(1, 1, LANES))
-            negative = subtract(positive, row)
-            store(add(load(1, 1, LANES, scratch, z + i, 0), positive), scratch, z + i, 0)
-            far = z + width + i
-            store(add(load(1, 1, LANES, scratch, far, 0), negative), scratch, far, 0)
-        else:
-            store(add(load(1, 1, LANES, scratch, z + i, 0), row), scratch, z + i, 0)
+def multiply_row(scratch, place, count, factor, LANES):
+    """`count` numbers times `factor`, whole vectors."""
+    for i in range(place, place + count, LANES):
+        store(scale(load(1, 1, LANES, scratch, i, 0), factor), scratch, i, 0)
 
 
 @part
-def selected(scratch, table, x, i, width, LANES, SIGNED):
-    """Where x > 0 the positive half of a row over features, else minus the negative half."""
-    near = load(1, 1, LANES, scratch, table + i, 0)
-    if SIGNED:
-        far = load(1, 1, LANES, scratch, table + width + i, 0)
-        near = where_positive(load(1, 1, LANES, scratch, x + i, 0), near, negate(far))
-    return near
-
-
-@part
-def feature_product(scratch, table, x, width, LANES, SIGNED):
-    """phi(x).table, for a row of F numbers."""
+def dot(scratch, x, y, width, LANES):
+    """x.y, of two rows."""
     sums = zeros(1, 1, LANES)
     for i in range(0, width, LANES):
-        row = selected(scratch, table, x, i, width, LANES, SIGNED)
+        row = load(1, 1, LANES, scratch, y + i, 0)
         sums = add(sums, multiply(load(1, 1, LANES, scratch, x + i, 0), row))
     return total(sums)
 
 
 @part
-def accumulate(scratch, state, x, g, count, x_width, g_width, ROWS, PANEL, LANES, SIGN):
-    """state[d] += sum_i f(x[i, d]) g[i] over `count` tokens, with f as `outer`'s SIGN says."""
+def accumulate(scratch, state, first, x, g, count, x_width, g_width, ROWS, PANEL, LANES):
+    """state[f] += sum_i x[i, f] g[i] over a block of `count` tokens; from 0 with the first one."""
     for column in range(0, g_width, PANEL * LANES):
-        for d in range(0, x_width, ROWS):
-            place = state + d * g_width + column
-            sums = load(ROWS, PANEL, LANES, scratch, place, g_width)
+        for f in range(0, x_width, ROWS):
+            place = state + f * g_width + column
+            sums = zeros(ROWS, PANEL, LANES)
+            if first > 0:
+                sums = load(ROWS, PANEL, LANES, scratch, place, g_width)
             for i in range(count):
                 row = load(1, PANEL, LANES, scratch, g + i * g_width + column, 0)
-                sums = outer(sums, scratch, x + i * x_width + d, 1, row, SIGN)
+                sums = outer(sums, scratch, x + i * x_width + f, 1, row)
             store(sums, scratch, place, g_width)
 
 
 @part
-def accumulate_features(scratch, state, x, g, count, x_width, g_width, ROWS, PANEL, LANES, SIGNED):
-    """state += phi(x)^T g over a block of `count` tokens."""
-    if SIGNED:
-        accumulate(scratch, state, x, g, count, x_width, g_width, ROWS, PANEL, LANES, 1)
-        half = state + x_width * g_width
-        accumulate(scratch, half, x, g, count, x_width, g_width, ROWS, PANEL, LANES, -1)
-    else:
-        accumulate(scratch, state, x, g, count, x_width, g_width, ROWS, PANEL, LANES, 0)
+def add_rows(scratch, sum_, first, weights, x, count, width, PANEL, LANES):
+    """sum_ += sum_i weights[i] x[i] over a block of `count` tokens; from 0 with the first one."""
+    for i in range(0, width, PANEL * LANES):
+        sums = zeros(1, PANEL, LANES)
+        if first > 0:
+            sums = load(1, PANEL, LANES, scratch, sum_ + i, 0)
+        for token in range(count):
+            row = load(1, PANEL, LANES, scratch, x + token * width + i, 0)
+            sums = outer(sums, scratch, weights + token, 0, row)
+        store(sums, scratch, sum_ + i, 0)
 
 
 @part
-def read(scratch, state, x, out, factor, x_width, out_width, UNROLL, PANEL, LANES, SIGNED):
-    """out = factor phi(x) state, a row. Of the two rows of a channel only one has a factor."""
-    for column in range(0, out_width, PANEL * LANES):
-        sums = zeros(UNROLL, PANEL, LANES)
-        for d in range(0, x_width, UNROLL):
-            place = state + d * out_width + column
-            half = x_width * out_width
-            sums = gather(sums, scratch, x + d, scratch, place, out_width, half, SIGNED)
-        store(scale(fold(sums), factor), scratch, out + column, 0)
+def signs(scratch, line, TOKENS, LANES):
+    """The tokens of which a channel is positive, and those of which it is negative, as bits."""
+    positive, negative = 0, 0
+    for i in range(0, TOKENS, LANES):
+        x = load(1, 1, LANES, scratch, line + i, 0)
+        positive |= lanes_beyond_zero(x, 1) << i
+        negative |= lanes_beyond_zero(x, -1) << i
+    return positive, negative
+
+
+@part
+def sum_of(scratch, line, tokens, g, g_width, PANEL, LANES):
+    """The sum of x[i] g[i] over a set of tokens."""
+    sums = zeros(1, PANEL, LANES)
+    while tokens != 0:
+        i = lowest(tokens)
+        row = load(1, PANEL, LANES, scratch, g + i * g_width, 0)
+        sums = outer(sums, scratch, line + i, 0, row)
+        tokens &= tokens - 1
+    return sums
+
+
+@part
+def accumulate_by_sign(
+    scratch, state, first, x, columns, g, x_width, g_width, TOKENS, PANEL, LANES
+):
+    """`accumulate` for split-relu, a channel at a time over the tokens of one sign, then the other.
+
+    A token has only one of the two features of a channel: half of the products are left out.
+    """
+    by_channel(scratch, x, columns, x_width, TOKENS, LANES)
+    for d in range(x_width):
+        line = columns + d * TOKENS
+        positive, negative = signs(scratch, line, TOKENS, LANES)
+        for column in range(0, g_width, PANEL * LANES):
+            near, far = state + d * g_width + column, state + (x_width + d) * g_width + column
+            more = sum_of(scratch, line, positive, g + column, g_width, PANEL, LANES)
+            less = negate(sum_of(scratch, line, negative, g + column, g_width, PANEL, LANES))
+            if first > 0:
+                more = add(load(1, PANEL, LANES, scratch, near, 0), more)
+                less = add(load(1, PANEL, LANES, scratch, far, 0), less)
+            store(more, scratch, near, 0)
+            store(less, scratch, far, 0)
+
+
+@part
+def by_channel(scratch, x, columns, width, TOKENS, LANES):
+    """columns[d, i] = x[i, d] for a block of tokens, from their phi(x) of split-relu."""
+    for i in range(0, TOKENS, LANES):
+        for d in range(0, width, LANES):
+            place = x + 2 * i * width + d
+            positive = load(LANES, 1, LANES, scratch, place, 2 * width)
+            negative = load(LANES, 1, LANES, scratch, place + width, 2 * width)
+            tile = transposed(subtract(positive, negative))
+            store(tile, scratch, columns + d * TOKENS + i, TOKENS)
 
 
 @part
@@ -163,42 +219,115 @@ def project(scratch, g, table, out, count, g_width, out_width, ROWS, PANEL, LANE
             sums = zeros(ROWS, PANEL, LANES)
             for e in range(g_width):
                 row = load(1, PANEL, LANES, scratch, table + e * out_width + column, 0)
-                sums = outer(sums, scratch, g + i * g_width + e, g_width, row, 0)
+                sums = outer(sums, scratch, g + i * g_width + e, g_width, row)
             store(sums, scratch, out + i * out_width + column, out_width)
 
 
 @part
-def input_gradient(scratch, gradient, x, out, width, LANES, MAP):
-    """Turn dL/dphi(x), a row over features, into dL/dx, from phi(x) (for split_relu x) alone."""
-    if MAP == SPLIT_RELU:
-        for i in range(0, width, LANES):
-            row = selected(scratch, gradient, x, i, width, LANES, 1)
-            # At 0 neither half is active: the subgradient is 0, as in torch.relu.
-            row = where_zero(load(1, 1, LANES, scratch, x + i, 0), zeros(1, 1, LANES), row)
-            store(row, scratch, out + i, 0)
-    if MAP == RELU:
-        for i in range(0, width, LANES):
-            row = load(1, 1, LANES, scratch, gradient + i, 0)
-            row = where_zero(load(1, 1, LANES, scratch, x + i, 0), zeros(1, 1, LANES), row)
-            store(row, scratch, out + i, 0)
-    if MAP == ELU_PLUS_ONE:
-        for i in range(0, width, LANES):
-            # phi' is 1 where phi >= 1, and exp(x) = phi below
-            slope = smaller(load(1, 1, LANES, scratch, x + i, 0), spread(np.float32(1.0), LANES))
-            store(multiply(load(1, 1, LANES, scratch, gradient + i, 0), slope), scratch, out + i, 0)
-    if MAP == SOFTMAX:
-        mean = feature_product(scratch, gradient, x, width, LANES, 0)
-        for i in range(0, width, LANES):
-            row = subtract(load(1, 1, LANES, scratch, gradient + i, 0), spread(mean, LANES))
-            store(multiply(row, load(1, 1, LANES, scratch, x + i, 0)), scratch, out + i, 0)
-    if MAP == IDENTITY:
-        for i in range(0, width, LANES):
-            store(load(1, 1, LANES, scratch, gradient + i, 0), scratch, out + i, 0)
+def every_line(scratch, lines, x_width, width, LANES):
+    """Where the rows of a state start, for maps of which every feature counts."""
+    for i in range(0, x_width, LANES):
+        store_lines(zeros(1, 1, LANES), as_int32(scratch), lines + i, i, width, 0)
 
 
 @part
-def transpose(scratch, table, out, height, width):
-    """out[j, i] = table[i, j]."""
-    for i in range(height):
-        for j in range(width):
-            scratch[out + j * height + i] = scratch[table + i * width + j]
+def stage_query(source, offset, size, scratch, x, lines, z, x_width, width, LANES, MAP):
+    """phi of a row of q, ready for `read`; returns phi(q).z.
+
+    Of the two features of a channel of split-relu only the one of its sign counts: |q| is what is
+    staged, and beside it where the row of the state for that sign starts.
+    """
+    if MAP != SPLIT_RELU:
+        stage_features(source, offset, size, scratch, x, x_width, LANES, MAP)
+        return dot(scratch, x, z, x_width, LANES)
+    sums = zeros(1, 1, LANES)
+    for i in range(0, x_width, LANES):
+        q = load_row(source, offset, i, size, ZERO, LANES)
+        positive = relu(q)
+        negative = subtract(positive, q)
+        store(add(positive, negative), scratch, x + i, 0)
+        store_lines(q, as_int32(scratch), lines + i, i, width, x_width * width)
+        near = multiply(positive, load(1, 1, LANES, scratch, z + i, 0))
+        far = multiply(negative, load(1, 1, LANES, scratch, z + x_width + i, 0))
+        sums = add(sums, add(near, far))
+    return total(sums)
+
+
+@part
+def to_query(scratch, x, lines, x_width, width, LANES):
+    """Turn phi of split-relu at x into what `stage_query` stages."""
+    for i in range(0, x_width, LANES):
+        positive = load(1, 1, LANES, scratch, x + i, 0)
+        negative = load(1, 1, LANES, scratch, x + x_width + i, 0)
+        store(add(positive, negative), scratch, x + i, 0)
+        sign = subtract(positive, negative)
+        store_lines(sign, as_int32(scratch), lines + i, i, width, x_width * width)
+
+
+@part
+def read(
+    scratch, state, x, lines, factor, spare, target, at, size, x_width, width, UNROLL, PANEL, LANES
+):
+    """target[at:] = factor sum_d x[d] state[lines[d]], a row of `size` numbers of a tensor.
+
+    `spare` is a row of scratch for the last vectors, if `size` cuts them.
+    """
+    for column in range(0, width, PANEL * LANES):
+        sums = zeros(UNROLL, PANEL, LANES)
+        for d in range(0, x_width, UNROLL):
+            starts = as_int32(scratch)
+            sums = gather(sums, scratch, x + d, scratch, state + column, starts, lines + d)
+        row = scale(fold(sums), factor)
+        if column + PANEL * LANES <= size:
+            store(row, target, at + column, 0)
+        else:
+            store(row, scratch, spare + column, 0)
+            for i in range(column, size, LANES):
+                vector = load(1, 1, LANES, scratch, spare + i, 0)
+                store_row(vector, target, at, i, size, LANES)
+
+
+@part
+def feature_gradient(scratch, t, z, i, inverse, w, LANES):
+    """inverse t - w z, from number i on."""
+    row = scale(load(1, 1, LANES, scratch, t + i, 0), inverse)
+    return subtract(row, scale(load(1, 1, LANES, scratch, z + i, 0), w))
+
+
+@part
+def write_input_gradient(scratch, t, z, x, inverse, w, mean, target, at, size, width, LANES, MAP):
+    """dL/dx, a row of `size` numbers of a tensor, from dL/dphi(x) = inverse t - w z and phi(x).
+
+    `mean` is phi(x).dL/dphi(x), which only the softmax needs.
+    """
+    for i in range(0, width, LANES):
+        row = feature_gradient(scratch, t, z, i, inverse, w, LANES)
+        phi = load(1, 1, LANES, scratch, x + i, 0)
+        nothing = zeros(1, 1, LANES)
+        # At 0 neither half of relu is active: the subgradient is 0, as in torch.
+        if MAP == SPLIT_RELU:
+            far = feature_gradient(scratch, t, z, width + i, inverse, w, LANES)
+            negative = load(1, 1, LANES, scratch, x + width + i, 0)
+            row = subtract(where_zero(phi, nothing, row), where_zero(negative, nothing, far))
+        if MAP == RELU:
+            row = where_zero(phi, nothing, row)
+        if MAP == ELU_PLUS_ONE:  # phi' is 1 where phi >= 1, and exp(x) = phi below
+            row = multiply(row, smaller(phi, spread(ONE, LANES)))
+        if MAP == SOFTMAX:
+            row = multiply(subtract(row, spread(mean, LANES)), phi)
+        store_row(row, target, at, i, size, LANES)
+
+
+@part
+def transpose(source, offset, height, width, scratch, out, out_width, LANES):
+    """out[j, i] = source[i, j] for a table `[height, width]`."""
+    for i in range(0, height, LANES):
+        for j in range(0, width, LANES):
+            if i + LANES <= height and j + LANES <= width:
+                tile = load(LANES, 1, LANES, source, offset + i * width + j, width)
+                store(transposed(tile), scratch, out + j * out_width + i, out_width)
+            else:
+                for row in range(i, min(i + LANES, height)):
+                    for column in range(j, min(j + LANES, width)):
+                        place = out + column * out_width + row
+                        scratch[place] = source[offset + row * width + column]

@@ -28,8 +28,11 @@ CPU_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 WIDEST_VALUE, MOST_FEATURES = 256, 512
 """Of E and F. Above them the state of a head is too large for the caches."""
 
-BLOCK = 32
-"""Tokens that are staged at a time: with the state of a head they fit into the first cache."""
+BLOCK = 64
+"""Tokens that are staged at a time; as many as an int64 has bits, which stand for them."""
+
+AHEAD = 8
+"""How many tokens ahead rows are fetched into the cache."""
 
 TOKEN_ROWS = 4
 """Tokens whose products share one pass over the state; divides `BLOCK`."""
@@ -48,6 +51,8 @@ class CpuPlan:
         lanes: Float32 numbers per vector register.
         head_width: D, up to whole vectors.
         value_width: E, up to whole vectors.
+        whole_heads: Whether D is `head_width`: nothing is padded.
+        whole_values: Whether E is `value_width`.
     """
 
     feature_map: CpuFeatureMap
@@ -55,6 +60,8 @@ class CpuPlan:
     lanes: int
     head_width: int
     value_width: int
+    whole_heads: bool
+    whole_values: bool
 
     @property
     def feature_width(self) -> int:
@@ -97,17 +104,33 @@ class CpuPlan:
         return 4 if self.lanes < 16 else {1: 8, 2: 4, 3: 4, 4: 2}[self.value_panel]
 
     @property
+    def sign_panel(self) -> int:
+        """Vectors of a row of S that are summed over the tokens of one sign at a time, or 0.
+
+        That halves the products of split-relu, but only one row is summed at once: fewer numbers
+        than 64 would wait for one another.
+        """
+        wide = self.signed and self.lanes > 4 and self.value_width % 64 == 0
+        return 64 // self.lanes if wide else 0
+
+    @property
+    def cache_line(self) -> int:
+        """Elements of q in 64 bytes."""
+        return 64 // self.dtype.itemsize
+
+    @property
     def forward_scratch(self) -> int:
         """Numbers that one thread of the forward kernel works in."""
         state = self.feature_width * (self.value_width + 1)
-        return state + (BLOCK + 1) * (self.head_width + self.value_width)
+        columns = self.head_width if self.sign_panel else 0
+        return state + BLOCK * (self.feature_width + self.value_width + columns + 1)
 
     @property
     def backward_scratch(self) -> int:
         """Numbers that one thread of the backward kernel works in."""
         state = self.feature_width * (self.value_width + 1)
-        row = self.head_width + self.value_width
-        return 2 * state + BLOCK * (row + self.feature_width) + row
+        columns = BLOCK * self.head_width if self.sign_panel else self.head_width
+        return 2 * state + BLOCK * (2 * self.feature_width + self.value_width + 1) + columns
 
     def _panel(self, width: int) -> int:
         # 32 registers with AVX-512, 16 otherwise: half of them hold sums.
@@ -128,13 +151,14 @@ def vector_lanes() -> int:
 
 @functools.cache
 def choose_cpu_plan(
-    feature_map: str, dtype: torch.dtype, head_dim: int, value_dim: int
+    feature_map: str, dtype: torch.dtype, head_dim: int, value_dim: int, lanes: int | None = None
 ) -> CpuPlan | None:
-    """The plan for these inputs; None where only torch computes them."""
-    lanes = vector_lanes()
+    """The plan for these inputs, on this machine's vectors or others; None where only torch can."""
+    lanes = vector_lanes() if lanes is None else lanes
     widths = _whole(head_dim, lanes), _whole(value_dim, lanes)
+    whole = widths[0] == head_dim, widths[1] == value_dim
     for known in CPU_FEATURE_MAPS:
-        plan = CpuPlan(known, dtype, lanes, *widths)
+        plan = CpuPlan(known, dtype, lanes, *widths, *whole)
         fits = plan.feature_width <= MOST_FEATURES and plan.value_width <= WIDEST_VALUE
         if known == feature_map and dtype in CPU_DTYPES and fits:
             return plan

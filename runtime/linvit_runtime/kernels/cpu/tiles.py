@@ -37,6 +37,7 @@ _INT64 = ir.IntType(64)
 float32_pointer = types.CPointer(types.float32)
 bfloat16_pointer = types.CPointer(types.uint16)
 float16_pointer = types.CPointer(types.int16)
+int32_pointer = types.CPointer(types.int32)
 int64_pointer = types.CPointer(types.int64)
 
 
@@ -102,6 +103,16 @@ def as_float32(_typing, numbers):
         return builder.bitcast(arguments[0], context.get_value_type(signature.return_type))
 
     return float32_pointer(numbers), generate
+
+
+@_intrinsic
+def as_int32(_typing, numbers):
+    """The same memory, read as int32."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], context.get_value_type(signature.return_type))
+
+    return int32_pointer(numbers), generate
 
 
 @_intrinsic
@@ -187,6 +198,24 @@ def load_part(_typing, lanes, source, offset, count):
 
 
 @_intrinsic
+def first_of(_typing, tile, count, rest):
+    """The first `count` numbers of a vector, and the float32 `rest` in the other lanes."""
+
+    def generate(_context, builder, signature, arguments):
+        packed, number, other = arguments
+        type_ = signature.args[0]
+        (vector,) = _unpack(builder, type_, packed)
+        mask = _first(builder, type_.lanes, number)
+        return _pack(
+            builder,
+            type_,
+            [builder.select(mask, vector, _splat(builder, other, type_.lanes))],
+        )
+
+    return tile(tile, types.int64, types.float32), generate
+
+
+@_intrinsic
 def store_part(_typing, tile, target, offset, count):
     """Writes the first `count` numbers of a vector."""
 
@@ -201,63 +230,140 @@ def store_part(_typing, tile, target, offset, count):
 
 
 @_intrinsic
-def outer(_typing, tile, factors, offset, stride, row, sign):
-    """tile[r] += f(factors[offset + r * stride]) * row, one fused multiply-add per vector.
-
-    `sign` is a constant: 0 for f(x) = x, 1 for max(x, 0), -1 for max(-x, 0). `row` has one row.
-    """
-    kind = sign.literal_value
+def outer(_typing, tile, factors, offset, stride, row):
+    """tile[r] += factors[offset + r * stride] * row, one fused multiply-add per vector."""
 
     def generate(_context, builder, signature, arguments):
         type_, row_type = signature.args[0], signature.args[4]
-        packed, start, base, step, packed_row, _ = arguments
+        packed, start, base, step, packed_row = arguments
         sums = iter(_unpack(builder, type_, packed))
         vectors = _unpack(builder, row_type, packed_row)
         out = []
         for r in range(type_.rows):
             factor = _scalar(builder, start, _row(builder, base, step, r))
-            if kind:
-                factor = _positive_part(builder, factor if kind > 0 else builder.fneg(factor))
             spread = _splat(builder, factor, type_.lanes)
             out += [_fma(builder, spread, vector, next(sums)) for vector in vectors]
         return _pack(builder, type_, out)
 
-    signature = tile(tile, factors, types.int64, types.int64, row, sign)
+    signature = tile(tile, factors, types.int64, types.int64, row)
     return signature, generate
 
 
 @_intrinsic
-def gather(_typing, tile, factors, offset, table, place, stride, half, signed):
-    """tile[u] += |x| * row, for x = factors[offset + u] and the row of `table` that x chooses.
+def store_lines(_typing, tile, target, offset, first, stride, further):
+    """Into int32 lane i where row first + i of a table starts, `further` on where x < 0."""
 
-    The row starts at `place + u * stride`, and `half` further on where x is negative. With the
-    constant `signed` 0, x itself is the factor and chooses nothing. The rows of the result are
-    partial sums.
+    def generate(context, builder, signature, arguments):
+        type_ = signature.args[0]
+        packed, start, place, base, step, far = arguments
+        (x,) = _unpack(builder, type_, packed)
+        integers = ir.VectorType(_INT32, type_.lanes)
+        rows = ir.Constant(integers, list(range(type_.lanes)))
+        base, step, far = (
+            _splat(builder, builder.trunc(number, _INT32), type_.lanes)
+            for number in (base, step, far)
+        )
+        lines = builder.mul(builder.add(rows, base), step)
+        negative = builder.fcmp_ordered("<", x, _zero_like(x))
+        lines = builder.select(negative, builder.add(lines, far), lines)
+        _write(builder, lines, start, place, None)
+        return context.get_dummy_value()
+
+    int64 = types.int64
+    return types.void(tile, target, int64, int64, int64, int64), generate
+
+
+@_intrinsic
+def gather(_typing, tile, factors, offset, table, place, lines, line):
+    """tile[u] += factors[offset + u] * row, the row of `table` at place + lines[line + u].
+
+    The rows of the result are partial sums.
     """
-    by_sign = signed.literal_value
 
     def generate(_context, builder, signature, arguments):
         type_ = signature.args[0]
-        packed, start, base, rows, first, step, further, _ = arguments
+        packed, start, base, rows, first, starts, index = arguments
         sums = iter(_unpack(builder, type_, packed))
         out = []
         for u in range(type_.rows):
-            factor = _scalar(builder, start, _shifted(builder, base, u))
-            line = _row(builder, first, step, u)
-            if by_sign:
-                bits = builder.bitcast(factor, _INT32)
-                is_negative = builder.zext(builder.lshr(bits, _INT32(31)), _INT64)
-                factor = builder.bitcast(builder.and_(bits, _INT32(0x7FFFFFFF)), _FLOAT)
-                line = builder.add(line, builder.mul(is_negative, further))
-            spread = _splat(builder, factor, type_.lanes)
-            for at in _places(builder, type_, line):
-                vector = _load(builder, type_.vector, rows, at, types.float32)
-                out.append(_fma(builder, spread, vector, next(sums)))
+            factor = _splat(
+                builder, _scalar(builder, start, _shifted(builder, base, u)), type_.lanes
+            )
+            at = builder.gep(starts, [_shifted(builder, index, u)], source_etype=_INT32)
+            row = builder.add(first, builder.zext(builder.load(at, typ=_INT32), _INT64))
+            for where in _places(builder, type_, row):
+                vector = _load(builder, type_.vector, rows, where, types.float32)
+                out.append(_fma(builder, factor, vector, next(sums)))
         return _pack(builder, type_, out)
 
     int64 = types.int64
-    signature = tile(tile, factors, int64, table, int64, int64, int64, signed)
-    return signature, generate
+    return tile(tile, factors, int64, table, int64, lines, int64), generate
+
+
+@_intrinsic
+def lanes_beyond_zero(_typing, tile, sign):
+    """Bit i is set where the constant `sign` times lane i is above zero, and where it is NaN."""
+    above = ">" if sign.literal_value > 0 else "<"
+
+    def generate(_context, builder, signature, arguments):
+        (x,) = _unpack(builder, signature.args[0], arguments[0])
+        mask = builder.fcmp_unordered(above, x, _zero_like(x))
+        return builder.zext(builder.bitcast(mask, ir.IntType(x.type.count)), _INT64)
+
+    return types.int64(tile, sign), generate
+
+
+@_intrinsic
+def lowest(_typing, bits):
+    """The place of the lowest set bit of an int64 that is not 0."""
+
+    def generate(_context, builder, _signature, arguments):
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), generate
+
+
+@_intrinsic
+def transposed(_typing, tile):
+    """A square tile of one panel, its rows turned into columns."""
+
+    def generate(_context, builder, signature, arguments):
+        type_ = signature.args[0]
+        rows = _unpack(builder, type_, arguments[0])
+        count, half = type_.lanes, type_.lanes // 2
+        # Riffling rows i and i + half, log2(lanes) times: row r ends up as column r.
+        low = [lane // 2 + count * (lane % 2) for lane in range(count)]
+        halves = [
+            ir.Constant(ir.VectorType(_INT32, count), [lane + shift for lane in low])
+            for shift in (0, half)
+        ]
+        for _ in range(count.bit_length() - 1):
+            rows = [
+                builder.shuffle_vector(rows[row // 2], rows[row // 2 + half], halves[row % 2])
+                for row in range(count)
+            ]
+        return _pack(builder, type_, rows)
+
+    return tile(tile), generate
+
+
+@_intrinsic
+def prefetch(_typing, source, offset):
+    """Have the cache line of `source[offset]` fetched, to be read once. Any address will do."""
+
+    def generate(context, builder, signature, arguments):
+        element = _FLOAT if signature.args[0].dtype == types.float32 else _INT16
+        byte = ir.IntType(8).as_pointer()
+        address = builder.bitcast(
+            builder.gep(arguments[0], [arguments[1]], source_etype=element), byte
+        )
+        kind = ir.FunctionType(ir.VoidType(), [byte, _INT32, _INT32, _INT32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        # For reading, without use for later, data.
+        builder.call(function, [address, _INT32(0), _INT32(0), _INT32(1)])
+        return context.get_dummy_value()
+
+    return types.void(source, types.int64), generate
 
 
 @_intrinsic
@@ -412,21 +518,20 @@ exp = _elementwise(_exp, "e to the power of x, within 2 units in the last place;
 
 
 @part
-def fill(target, offset, count, value):
-    """`count` float32 from `target[offset]` on become `value`."""
-    for i in range(count):
-        target[offset + i] = value
+def load_row(source, offset, i, size, rest, LANES):
+    """The vector from number i on of a row of `size` numbers; past its end stands `rest`."""
+    if i + LANES <= size:
+        return load(1, 1, LANES, source, offset + i, 0)
+    return first_of(load_part(LANES, source, offset + i, size - i), size - i, rest)
 
 
 @part
-def copy_row(source, offset, width, target, place, LANES):
-    """`width` numbers from `source[offset]` on to `target[place]` on, in their pointers' dtypes."""
-    whole = width & -LANES
-    for i in range(0, whole, LANES):
-        store(load(1, 1, LANES, source, offset + i, 0), target, place + i, 0)
-    if whole < width:
-        last = load_part(LANES, source, offset + whole, width - whole)
-        store_part(last, target, place + whole, width - whole)
+def store_row(tile, target, offset, i, size, LANES):
+    """Writes what lies within a row of `size` numbers of the vector from its number i on."""
+    if i + LANES <= size:
+        store(tile, target, offset + i, 0)
+    else:
+        store_part(tile, target, offset + i, size - i)
 
 
 def _pack(builder: Any, tile: Tile, vectors: Sequence[Any]) -> Any:
@@ -456,12 +561,8 @@ def _scalar(builder: Any, start: Any, place: Any) -> Any:
     return builder.load(builder.gep(start, [place], source_etype=_FLOAT), typ=_FLOAT)
 
 
-def _positive_part(builder: Any, x: Any) -> Any:
-    return builder.select(builder.fcmp_unordered(">", x, _FLOAT(0.0)), x, _FLOAT(0.0))
-
-
 def _splat(builder: Any, x: Any, lanes: int) -> Any:
-    vector = ir.VectorType(_FLOAT, lanes)
+    vector = ir.VectorType(x.type, lanes)
     nothing = ir.Constant(vector, ir.Undefined)
     first = builder.insert_element(nothing, x, _INT32(0))
     everywhere = ir.Constant(ir.VectorType(_INT32, lanes), [0] * lanes)
@@ -477,10 +578,7 @@ def _fma(builder: Any, x: Any, y: Any, z: Any) -> Any:
 def _first(builder: Any, lanes: int, count: Any) -> Any:
     """A mask of the first `count` lanes."""
     integers = ir.VectorType(_INT32, lanes)
-    limit = builder.trunc(count, _INT32)
-    nothing = ir.Constant(integers, ir.Undefined)
-    first = builder.insert_element(nothing, limit, _INT32(0))
-    limits = builder.shuffle_vector(first, nothing, ir.Constant(integers, [0] * lanes))
+    limits = _splat(builder, builder.trunc(count, _INT32), lanes)
     return builder.icmp_signed("<", ir.Constant(integers, list(range(lanes))), limits)
 
 
@@ -554,7 +652,7 @@ def _write(builder: Any, value: Any, start: Any, place: Any, mask: Any) -> None:
 
 
 def _alignment(kind: Any) -> int:
-    return 4 if kind.element == _FLOAT else 2
+    return 4 if kind.element in (_FLOAT, _INT32) else 2
 
 
 def _mangled(kind: Any) -> str:
