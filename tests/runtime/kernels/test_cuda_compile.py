@@ -18,23 +18,16 @@ from linvit_runtime.kernels.cuda.plan import SHARED_MEMORY_LIMIT, choose_plan
 MAX_REGISTERS = 128  # two CTAs of 256 threads on a multiprocessor of 65,536 registers
 
 
-def installed(library: str) -> bool:
-    """Whether a library of the CUDA toolkit can be loaded; none of these needs a driver."""
-    from cuda.pathfinder import DynamicLibNotFoundError, load_nvidia_dynamic_lib
-
-    try:
-        load_nvidia_dynamic_lib(library)
-    except DynamicLibNotFoundError:
-        return False
-    return True
+def need_compilers() -> None:
+    """Skip where the kernels cannot be compiled; that needs no driver."""
+    if missing := build.missing_compilers():
+        pytest.skip(f"needs {', '.join(missing)} (pip install -e '.[dev]')")
 
 
 @pytest.fixture(scope="module")
 def cuda_simt() -> ModuleType:
     """The module with the kernels, where they can be compiled."""
-    pytest.importorskip("numba_cuda", reason="needs numba-cuda (pip install -e '.[dev]')")
-    if not all(installed(library) for library in ("nvvm", "nvrtc", "nvJitLink")):
-        pytest.skip("needs NVVM, NVRTC and nvJitLink (pip install -e '.[dev]')")
+    need_compilers()
     from linvit_runtime.kernels.cuda import simt_forward as cuda_simt
 
     return cuda_simt

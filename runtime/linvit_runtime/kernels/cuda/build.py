@@ -12,6 +12,7 @@ that other versions made of the same kernel is taken, so that a machine can be g
 import functools
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import re
@@ -70,6 +71,21 @@ class BuiltKernel:
 def arch_name(capability: Capability) -> str:
     """`sm_90` of (9, 0)."""
     return "sm_{}{}".format(*capability)
+
+
+def missing_compilers() -> tuple[str, ...]:
+    """What compiling needs and this machine lacks, of numba-cuda, NVVM, NVRTC and nvJitLink."""
+    if importlib.util.find_spec("numba_cuda") is None:
+        return ("numba-cuda",)
+    from cuda.pathfinder import DynamicLibNotFoundError, load_nvidia_dynamic_lib
+
+    missing: list[str] = []
+    for library in ("nvvm", "nvrtc", "nvJitLink"):
+        try:
+            load_nvidia_dynamic_lib(library)
+        except DynamicLibNotFoundError:
+            missing.append(library)
+    return tuple(missing)
 
 
 def cache_folder() -> Path:

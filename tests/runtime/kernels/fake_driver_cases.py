@@ -1,0 +1,149 @@
+"""Launch kernels on the fake driver, with CPU tensors for CUDA tensors, and print what happened.
+
+A program of its own, because the driver is found before Python starts. `test_cuda_launch.py` runs
+it and compares what the driver got with what is expected here, from the tensors themselves.
+"""
+
+import ctypes
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from linvit_runtime.kernels import dispatch
+from linvit_runtime.kernels.cuda import launch
+from linvit_runtime.kernels.cuda.driver import DriverError
+from linvit_runtime.kernels.cuda.kernel import Kernel
+from linvit_runtime.kernels.cuda.plan import choose_plan
+from linvit_runtime.kernels.cuda.simt_forward import forward_kernel
+
+STREAM = 0x6000
+CODES = {
+    "pointer16": "p",
+    "pointer32": "p",
+    "float_pointer": "p",
+    "int32": "i",
+    "int64": "l",
+    "float32": "f",
+}
+LARGE = 99 * 1024  # bytes of shared memory that a kernel must ask for
+DRIVER = ctypes.CDLL("libcuda.so.1")
+
+
+def mixed(a: Any, b: Any, c: Any, small: int, large: int, x: float) -> None:
+    """A kernel with an argument of every kind."""
+    if large > small:
+        c[0] = x + a[0] + b[0]
+
+
+MIXED = Kernel(
+    name="mixed",
+    body=mixed,
+    arguments=("pointer16", "pointer32", "float_pointer", "int32", "int64", "float32"),
+    threads=96,
+    shared_bytes=LARGE,
+)
+
+
+def recorded(action: Callable[[], object]) -> list[dict[str, Any]]:
+    """What the driver was asked for by `action`."""
+    log = Path(os.environ["FAKE_CUDA_LOG"])
+    before = len(log.read_text().splitlines()) if log.exists() else 0
+    action()
+    return [json.loads(line) for line in log.read_text().splitlines()[before:]]
+
+
+def announce(kernel: Kernel) -> None:
+    """Tell the driver what the kernel takes, as its machine code would."""
+    codes = "".join(CODES[kind] for kind in kernel.arguments)
+    DRIVER.fake_parameters(kernel.name.encode(), codes.encode())
+
+
+def simt_case() -> dict[str, Any]:
+    """A forward pass on views of one buffer, through the dispatcher, twice."""
+    plan = choose_plan("relu", 16, 32, True)
+    assert plan is not None
+    kernel = forward_kernel(plan)
+    announce(kernel)
+    q, k = torch.randn(2, 5, 3, 4, 16).unbind(2)[:2]
+    v = torch.randn(2, 5, 4, 32)
+    results: list[Any] = []
+
+    def call() -> None:
+        results[:] = dispatch.cuda_forward(q, k, v, "relu", 0.5)
+
+    first, second = recorded(call), recorded(call)
+    out, S, z = results
+    # 5 keys: S, z and eps are scaled by 1/8.
+    strides = [*[5 * 3 * 4 * 16, 3 * 4 * 16, 16] * 2, *[5 * 4 * 32, 4 * 32, 32]]
+    return {
+        "first": first,
+        "second": second,
+        "expected": {
+            "call": "cuLaunchKernel",
+            "kernel": kernel.name,
+            "grid": [2 * 4, 1, 1],
+            "block": [256, 1, 1],
+            "shared": 0,
+            "stream": STREAM,
+            "status": 0,
+            "arguments": [
+                *[x.data_ptr() for x in (q, k, v, out, S, z)],
+                *[5, 5, 4, *strides, 0.125, 0.0625],
+            ],
+        },
+        "shapes": [list(x.shape) for x in (out, S, z)],
+        "backends": dispatch.backends_used()["forward"],
+    }
+
+
+def mixed_case(kernel: Kernel, large: int) -> dict[str, Any]:
+    """A kernel with every kind of argument and much shared memory."""
+    announce(MIXED)  # the machine code is that of MIXED, whatever the launcher takes it for
+    tensors = [torch.zeros(8, dtype=torch.int16), torch.zeros(8), torch.zeros(8)]
+    numbers = (-7, large, 0.1)
+    loading = recorded(lambda: launch.prepare(kernel, 0))
+    run = launch.prepare(kernel, 0)
+    (call,) = recorded(lambda: run((3, 2, 1), tensors, numbers))
+    expected = [*[x.data_ptr() for x in tensors], *numbers]
+    return {"loading": loading, "call": call, "expected": expected}
+
+
+def failures() -> dict[str, Any]:
+    """What follows when the driver refuses a launch."""
+    run = launch.prepare(MIXED, 0)
+    arguments = [torch.zeros(8)] * 3, (1, 2, 3.0)
+
+    def without_context() -> None:
+        DRIVER.fake_failure(201)
+        run((1, 1, 1), *arguments)
+
+    DRIVER.fake_failure(1)
+    message = ""
+    try:
+        run((1, 2, 3), *arguments)
+    except DriverError as error:
+        message = str(error)
+    return {"without context": recorded(without_context), "refused": message}
+
+
+def main() -> None:
+    launch._raw_stream = lambda device: STREAM
+    narrow = (*MIXED.arguments[:4], "int32", "float32")
+    report = {
+        "simt": simt_case(),
+        "mixed": mixed_case(MIXED, -(2**40) - 1),
+        # Read as 64 bits, the upper half of which nobody set to that of a negative number.
+        "narrow": mixed_case(dataclasses.replace(MIXED, arguments=narrow), -9),
+        "failures": failures(),
+    }
+    json.dump(report, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

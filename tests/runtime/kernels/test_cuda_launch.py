@@ -1,0 +1,95 @@
+"""What the launcher asks of the CUDA driver, against a driver that writes it down."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.runtime.kernels import fake_driver
+from tests.runtime.kernels.test_cuda_compile import need_compilers
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Run the cases in a process whose CUDA driver is the fake one."""
+    need_compilers()
+    if fake_driver.compiler() is None:
+        pytest.skip(f"needs a C compiler ({', '.join(fake_driver.COMPILERS)})")
+    folder = tmp_path_factory.mktemp("driver")
+    environment = fake_driver.environment(folder)
+    environment["LINVIT_KERNEL_CACHE"] = str(folder / "cache")
+    program = HERE / "fake_driver_cases.py"
+    run = subprocess.run(
+        [sys.executable, program], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+def test_a_pass_is_one_launch_with_the_addresses_and_strides_of_the_views(
+    report: dict[str, Any],
+) -> None:
+    case = report["simt"]
+    assert case["shapes"] == [[2, 5, 128], [2, 4, 16, 32], [2, 4, 16]]
+    assert case["backends"] == ["numba-cuda-simt"]
+    # The second time nothing but the launch reaches the driver: no loading, no synchronisation.
+    assert case["second"] == [case["expected"]]
+
+
+def test_a_kernel_is_loaded_as_machine_code_before_its_first_launch(report: dict[str, Any]) -> None:
+    calls = [call["call"] for call in report["simt"]["first"]]
+    assert calls == [
+        "cuCtxPushCurrent",
+        "cuLibraryLoadData",
+        "cuLibraryGetKernel",
+        "cuKernelGetFunction",
+        "cuFuncLoad",
+        "cuCtxPopCurrent",
+        "cuLaunchKernel",
+    ]
+
+
+def test_every_kind_of_argument_arrives(report: dict[str, Any]) -> None:
+    case = report["mixed"]
+    assert case["call"]["arguments"] == pytest.approx(case["expected"], rel=1e-7)
+    assert case["call"]["grid"] == [3, 2, 1]
+    assert case["call"]["block"] == [96, 1, 1]
+    assert case["call"]["shared"] == 99 * 1024
+
+
+def test_much_shared_memory_is_asked_for_once(report: dict[str, Any]) -> None:
+    asked = [call for call in report["mixed"]["loading"] if call["call"] == "cuKernelSetAttribute"]
+    maximum = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+    assert asked == [
+        {
+            "call": "cuKernelSetAttribute",
+            "kernel": "mixed",
+            "attribute": maximum,
+            "value": 99 * 1024,
+        }
+    ]
+
+
+def test_a_wrong_packing_is_noticed(report: dict[str, Any]) -> None:
+    case = report["narrow"]
+    assert case["call"]["arguments"] != pytest.approx(case["expected"], rel=1e-7)
+
+
+def test_a_thread_without_context_gets_one_and_launches_again(report: dict[str, Any]) -> None:
+    calls = report["failures"]["without context"]
+    names = [call["call"] for call in calls]
+    assert names == ["cuLaunchKernel", "cuCtxSetCurrent", "cuLaunchKernel"]
+    assert [calls[0]["status"], calls[2]["status"]] == [201, 0]
+    assert calls[0]["arguments"] == calls[2]["arguments"]
+
+
+def test_a_refused_launch_says_what_was_launched_and_why(report: dict[str, Any]) -> None:
+    assert report["failures"]["refused"] == (
+        "cannot launch mixed (grid (1, 2, 3), 96 threads, 101376 bytes shared): "
+        "CUDA_ERROR_INVALID_VALUE (as the test asked)"
+    )
