@@ -14,6 +14,7 @@ from linvit_dsl.check.statements import check_statements
 from linvit_dsl.check.sweeps import Sweep, check_sweeps
 from linvit_dsl.check.training import check_recipes
 from linvit_dsl.errors import Diagnostic
+from linvit_dsl.errors.render import Omitted
 from linvit_dsl.graph import limits
 
 
@@ -24,11 +25,13 @@ class Examined:
     Args:
         diagnostics: Errors and warnings together, in the order of the text, the root file first; at
             most `limits.ERRORS`.
+        omitted: How many more were found.
         expectations: What the files say about costs, as far as the models are sound.
         sweeps: Those whose points are all sound.
     """
 
     diagnostics: tuple[Diagnostic, ...]
+    omitted: Omitted
     expectations: tuple[Expectation, ...]
     sweeps: tuple[Sweep, ...]
 
@@ -59,11 +62,14 @@ def examine(program: Program, model: str | None = None) -> Examined:
     sweeps = check_sweeps(elaborator, model)
     if model is None:
         elaborator.report(*refuted_definitions(elaborator))
-    found = _in_order(program, elaborator.diagnostics)
-    return Examined(found, tuple(elaborator.expectations), sweeps)
+    shown, omitted = _in_order(program, elaborator.diagnostics)
+    return Examined(shown, omitted, tuple(elaborator.expectations), sweeps)
 
 
-def _in_order(program: Program, diagnostics: tuple[Diagnostic, ...]) -> tuple[Diagnostic, ...]:
+def _in_order(
+    program: Program, diagnostics: tuple[Diagnostic, ...]
+) -> tuple[tuple[Diagnostic, ...], Omitted]:
+    """Those that are shown, and how many are not."""
     order = {source.name: index for index, source in enumerate(program.sources)}
 
     def position(found: Diagnostic) -> tuple[int, int]:
@@ -72,4 +78,6 @@ def _in_order(program: Program, diagnostics: tuple[Diagnostic, ...]) -> tuple[Di
 
     # No number of warnings may push an error off the list.
     ranked = sorted(diagnostics, key=lambda d: (d.severity != "error", position(d)))
-    return tuple(sorted(ranked[: limits.ERRORS], key=position))
+    rest = [found.severity == "error" for found in ranked[limits.ERRORS :]]
+    omitted = Omitted(sum(rest), len(rest) - sum(rest), program.cut_short)
+    return tuple(sorted(ranked[: limits.ERRORS], key=position)), omitted

@@ -13,9 +13,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from linvit_dsl.check.check import check_program
+from linvit_dsl.check.check import Examined, examine
 from linvit_dsl.check.program import Program, open_program
 from linvit_dsl.errors import Diagnostic, Fix, Source
+from linvit_dsl.errors.render import Omitted
 
 ROUNDS = 50
 """More are never needed: a text of `limits.ERRORS` findings at a time is done long before."""
@@ -28,13 +29,15 @@ class FixedSpec:
     Args:
         before, after: The texts.
         done: The findings that are gone, with their places in the text of their round.
-        left: What `check` finds in `after`.
+        left: What `check` finds in `after`, as far as it is shown.
+        omitted: How much of it is not.
     """
 
     before: str
     after: str
     done: tuple[Diagnostic, ...]
     left: tuple[Diagnostic, ...]
+    omitted: Omitted
 
 
 def fix_spec(path: Path) -> FixedSpec:
@@ -45,27 +48,27 @@ def fix_spec(path: Path) -> FixedSpec:
     """
     program = open_program(path)
     before = text = program.root.source.text
-    found = check_program(program)
+    examined = examine(program)
     done: list[Diagnostic] = []
     refused: set[tuple[str, str]] = set()
     for _ in range(ROUNDS):
-        chosen = _compatible(_fixable(program, found, refused))
+        chosen = _compatible(_fixable(program, examined.diagnostics, refused))
         if not chosen:
             break
-        after = _checked(path, text, found, chosen)
+        after = _checked(path, text, examined.diagnostics, chosen)
         if after is None and len(chosen) == 1:
             refused.add(_identity(chosen[0]))
             continue
         if after is None:
             chosen = chosen[:1]
-            after = _checked(path, text, found, chosen)
+            after = _checked(path, text, examined.diagnostics, chosen)
             if after is None:
                 refused.add(_identity(chosen[0]))
                 continue
-        program, found = after
+        program, examined = after
         text = program.root.source.text
         done += chosen
-    return FixedSpec(before, text, tuple(done), found)
+    return FixedSpec(before, text, tuple(done), examined.diagnostics, examined.omitted)
 
 
 def edited(text: str, fixes: Iterable[Fix]) -> str:
@@ -102,11 +105,12 @@ def _compatible(found: Iterable[Diagnostic]) -> list[Diagnostic]:
 
 def _checked(
     path: Path, text: str, found: Sequence[Diagnostic], chosen: Sequence[Diagnostic]
-) -> tuple[Program, tuple[Diagnostic, ...]] | None:
+) -> tuple[Program, Examined] | None:
     """The program with the fixes of `chosen`, and its findings; None if they do not help."""
     new = edited(text, (fix for diagnostic in chosen for fix in diagnostic.fixes))
     program = open_program(path, new)
-    after = check_program(program)
+    examined = examine(program)
+    after = examined.diagnostics
     counts, known = Counter(map(_identity, after)), Counter(map(_identity, found))
     if any(counts[_identity(d)] >= known[_identity(d)] for d in chosen):
         return None
@@ -114,7 +118,7 @@ def _checked(
     # of writing the fix itself has brought.
     if _written_wrongly(after) > _written_wrongly(found):
         return None
-    return program, after
+    return program, examined
 
 
 def _written_wrongly(found: Iterable[Diagnostic]) -> tuple[int, int]:

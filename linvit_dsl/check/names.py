@@ -213,15 +213,8 @@ class _Resolver:
         self.program.flagged.add((span.source.name, span.start))
         library = library_module_of(name)
         if library is not None and name[:1].isupper():
-            line = f"from {library} import {name}"
-            top = _place_of_imports(self.module)
-            diagnostic = diagnose(
-                "E0203",
-                span,
-                name=name,
-                helps=(f"add `{line}` at the top",),
-                fixes=(Fix(top, f"{line}\n", f"import it from `{library}`"),),
-            )
+            help_, fix = _import(self.module, library, name)
+            diagnostic = diagnose("E0203", span, name=name, helps=(help_,), fixes=(fix,))
         else:
             # Nobody reads a suggestion beyond the last finding that is shown.
             shown = len(self.program.diagnostics) < limits.ERRORS
@@ -234,6 +227,18 @@ class _Resolver:
                 fixes=(Fix(span, near, f"replace by `{near}`"),) if near else (),
             )
         self.program.diagnostics.append(diagnostic)
+
+
+def _import(module: Module, library: str, name: str) -> tuple[str, Fix]:
+    """How to import a name: with others of its module if there are any, else by a line."""
+    title = f"import it from `{library}`"
+    for item in module.file.items:
+        if isinstance(item, ast.Import) and item.names and ".".join(item.module) == library:
+            end = item.names[-1].span.end
+            help_ = f"add `{name}` to `{' '.join(item.span.text.split())}`"
+            return help_, Fix(Span(module.source, end, end), f", {name}", title)
+    line = f"from {library} import {name}"
+    return f"add `{line}` at the top", Fix(_place_of_imports(module), f"{line}\n", title)
 
 
 def _place_of_imports(module: Module) -> Span:

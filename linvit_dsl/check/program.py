@@ -58,13 +58,15 @@ class Program:
     """A root module and all others that it reaches.
 
     `diagnostics` holds what reading, parsing and resolving found; `flagged` the places of names
-    already reported as unknown, so that elaboration stays silent about them.
+    already reported as unknown, so that elaboration stays silent about them; `cut_short` whether so
+    much was wrong with one of the texts that it was not read to its end.
     """
 
     root: Module
     modules: dict[Path, Module]
     diagnostics: list[Diagnostic] = field(default_factory=list)
     flagged: set[tuple[str, int]] = field(default_factory=set)
+    cut_short: bool = False
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -153,7 +155,7 @@ def _stored_name(path: Path, root: Path) -> str:
 
 def _resolved(root: Module, reader: _Reader) -> Program:
     """The program of what was read, with every name resolved."""
-    program = Program(root, reader.modules, reader.diagnostics)
+    program = Program(root, reader.modules, reader.diagnostics, cut_short=reader.cut_short)
     for module in list(reader.modules.values()):
         resolve_names(module, program)
     return program
@@ -175,6 +177,7 @@ class _Reader:
         self.root = root
         self.modules: dict[Path, Module] = {}
         self.diagnostics: list[Diagnostic] = []
+        self.cut_short = False
         self._open: list[Path] = []
         self._bytes = 0
 
@@ -191,6 +194,7 @@ class _Reader:
         else:
             result = parse(source)
         self.diagnostics += result.diagnostics
+        self.cut_short |= len(result.diagnostics) >= limits.ERRORS
         module = Module(source, path, result.file, depth=depth)
         self.modules[path] = module
         self._open.append(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from linvit_dsl.cli.arguments import add_format, add_overrides, open_spec, settings
@@ -11,6 +12,9 @@ from linvit_dsl.cli.failures import REJECTED, UsageProblem
 
 if TYPE_CHECKING:
     from linvit_dsl.errors import Diagnostic
+    from linvit_dsl.errors.render import Omitted
+
+    Findings = tuple[Sequence[Diagnostic], Omitted]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from linvit_dsl.cli.output import show, show_json
-    from linvit_dsl.errors.render import summary, to_json
+    from linvit_dsl.errors.render import NOTHING, summary, to_json
 
     overrides = settings(options.set)
     if options.diff and not options.fix:
@@ -77,36 +81,44 @@ def _check(options: argparse.Namespace) -> int:
     if options.definitions:
         return _definitions(options.specs, options.format)
     found: list[Diagnostic] = []
+    omitted = NOTHING
     for text in options.specs:
-        found += _fixed(text, diff=options.diff) if options.fix else _findings(text, overrides)
+        if options.fix:
+            shown, more = _fixed(text, diff=options.diff)
+        else:
+            shown, more = _findings(text, overrides)
+        found += shown
+        omitted += more
     if options.diff:
         pass  # The changes are all that is printed.
     elif options.format == "json":
         show_json([to_json(diagnostic) for diagnostic in found])
     elif found:
-        show(found, stream=sys.stdout)
+        show(found, stream=sys.stdout, omitted=omitted)
     else:
         print(f"{', '.join(options.specs)}: {summary(found)}")
     return REJECTED if any(diagnostic.severity == "error" for diagnostic in found) else 0
 
 
-def _fixed(text: str, *, diff: bool) -> tuple[Diagnostic, ...]:
+def _fixed(text: str, *, diff: bool) -> Findings:
     from linvit_dsl.cli.fix import fix
 
     return fix(text, diff=diff)
 
 
-def _findings(text: str, overrides: dict[str, str]) -> tuple[Diagnostic, ...]:
-    from linvit_dsl.check import check_program, elaborate
+def _findings(text: str, overrides: dict[str, str]) -> Findings:
+    from linvit_dsl.check import elaborate, examine
     from linvit_dsl.errors import LinvitError
+    from linvit_dsl.errors.render import NOTHING
 
     try:
         program, model = open_spec(text)
         if not overrides:
-            return check_program(program, model)
-        return elaborate(program, model, overrides).warnings
+            examined = examine(program, model)
+            return examined.diagnostics, examined.omitted
+        return elaborate(program, model, overrides).warnings, NOTHING
     except LinvitError as error:
-        return error.diagnostics
+        return error.diagnostics, NOTHING
 
 
 def _definitions(specs: list[str], format_: str) -> int:

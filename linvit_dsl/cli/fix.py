@@ -11,15 +11,16 @@ from linvit_dsl.check.files import STANDARD_LIBRARY
 from linvit_dsl.check.fixes import FixedSpec, fix_spec
 from linvit_dsl.cli.failures import UsageProblem, writing
 from linvit_dsl.errors import Diagnostic, LinvitError
+from linvit_dsl.errors.render import NOTHING, Omitted
 from linvit_dsl.syntax.reading import with_line_ends_of
 from linvit_runtime.durable import replace_file
 
 
-def fix(text: str, *, diff: bool) -> tuple[Diagnostic, ...]:
+def fix(text: str, *, diff: bool) -> tuple[tuple[Diagnostic, ...], Omitted]:
     """Fix the spec that `text` names, or with `diff` print what that would change.
 
     Returns:
-        What is left to be found in it then.
+        What is left to be found in it then, and how much of that is not among it.
 
     Raises:
         UsageProblem: It is no file of the user's.
@@ -29,13 +30,13 @@ def fix(text: str, *, diff: bool) -> tuple[Diagnostic, ...]:
     try:
         fixed = fix_spec(path)
     except LinvitError as error:
-        return error.diagnostics
+        return error.diagnostics, NOTHING
     if diff:
         before, after = (t.splitlines(keepends=True) for t in (fixed.before, fixed.after))
         sys.stdout.writelines(unified_diff(before, after, str(path), f"{path} (fixed)"))
     elif fixed.after != fixed.before:
         _write(path, fixed)
-    return fixed.left
+    return fixed.left, fixed.omitted
 
 
 def _write(path: Path, fixed: FixedSpec) -> None:

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from typing import Any, TextIO
 
 from linvit_dsl.errors import Diagnostic
-from linvit_dsl.errors.render import render_all
+from linvit_dsl.errors.render import NOTHING, Omitted, render_all
 
 
-def show(diagnostics: Sequence[Diagnostic], *, stream: TextIO) -> None:
+def show(diagnostics: Sequence[Diagnostic], *, stream: TextIO, omitted: Omitted = NOTHING) -> None:
     """Print diagnostics for a person; nothing if there are none."""
     if diagnostics:
-        print(render_all(diagnostics, colour=_coloured(stream)), file=stream)
+        text = render_all(diagnostics, colour=_coloured(stream), omitted=omitted)
+        print(text, file=stream)
 
 
 def show_json(value: Any) -> None:

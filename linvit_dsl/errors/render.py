@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from linvit_dsl.errors.diagnostic import Diagnostic, Label
 from linvit_dsl.errors.snippet import Canvas, printable, snippet
@@ -15,6 +16,30 @@ _STYLES = {
     "gutter": "\x1b[1;34m",
     "strong": "\x1b[1m",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Omitted:
+    """What was found and is not shown, since nobody reads it all.
+
+    Args:
+        errors, warnings: How many.
+        uncounted: Whether the search ended with them, so that there may be more.
+    """
+
+    errors: int = 0
+    warnings: int = 0
+    uncounted: bool = False
+
+    def __add__(self, other: Omitted) -> Omitted:
+        return Omitted(
+            self.errors + other.errors,
+            self.warnings + other.warnings,
+            self.uncounted or other.uncounted,
+        )
+
+
+NOTHING = Omitted()
 
 
 def render(diagnostic: Diagnostic, *, colour: bool = False) -> str:
@@ -52,12 +77,14 @@ def render(diagnostic: Diagnostic, *, colour: bool = False) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def render_all(diagnostics: Iterable[Diagnostic], *, colour: bool = False) -> str:
+def render_all(
+    diagnostics: Iterable[Diagnostic], *, colour: bool = False, omitted: Omitted = NOTHING
+) -> str:
     """All of them, a blank line between, and the count at the end; "" if there are none."""
     found = tuple(diagnostics)
     if not found:
         return ""
-    return "\n\n".join([*(render(d, colour=colour) for d in found), summary(found)])
+    return "\n\n".join([*(render(d, colour=colour) for d in found), summary(found, omitted)])
 
 
 def concise(diagnostic: Diagnostic) -> str:
@@ -66,14 +93,19 @@ def concise(diagnostic: Diagnostic) -> str:
     return f"{diagnostic.primary.span}: {kind}: {printable(diagnostic.message)}"
 
 
-def summary(diagnostics: Iterable[Diagnostic]) -> str:
-    """How many of each severity: `2 errors, 1 warning`, or `no problems`."""
+def summary(diagnostics: Iterable[Diagnostic], omitted: Omitted = NOTHING) -> str:
+    """How many of each severity: `2 errors, 1 warning`, `20 of 34 errors shown`."""
     found = tuple(diagnostics)
     parts: list[str] = []
-    for severity in ("error", "warning"):
+    for severity, hidden in (("error", omitted.errors), ("warning", omitted.warnings)):
         count = sum(diagnostic.severity == severity for diagnostic in found)
-        if count:
-            parts.append(f"{count} {severity}{'s' if count > 1 else ''}")
+        words = f"{severity}{'s' if count + hidden > 1 else ''}"
+        if hidden:
+            parts.append(f"{count} of {count + hidden} {words} shown")
+        elif count:
+            parts.append(f"{count} {words}")
+    if omitted.uncounted:
+        parts.append("and there may be more")
     return ", ".join(parts) or "no problems"
 
 

@@ -1,14 +1,16 @@
 """`check --fix`: what it writes, what it leaves alone, and that it never makes a text worse."""
 
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from linvit_dsl.check import fixes, open_program
+from linvit_dsl.check import Examined, Program, fixes, open_program
 from linvit_dsl.check.fixes import edited, fix_spec
 from linvit_dsl.cli import main
 from linvit_dsl.errors import Diagnostic, Fix, Label, Source, Span
+from linvit_dsl.errors.render import NOTHING
 
 WRONG = """\
 # A header.
@@ -61,9 +63,22 @@ def test_a_file_is_fixed_and_reported(spec: Path, capsys: pytest.CaptureFixture[
     assert [path.name for path in Path().iterdir()] == ["a.vit"]
 
 
+def test_imports_from_one_module_share_a_line(spec: Path) -> None:
+    spec.write_text("""\
+model M(x: [B, 4, 8]) -> [B, 4, 8] { return x |> Mlp@a |> Relu6@b }
+block Relu6(x: [B, n, d]) -> [B, n, d] { return x |> Mlp@m |> EncoderLayer[Attention[2]]@e }
+""")
+    assert main(["check", "a.vit", "--fix"]) == 0
+    imports = [line for line in spec.read_text().splitlines() if line.startswith("from")]
+    assert sorted(imports) == [
+        "from std.attention import Attention",
+        "from std.nn import Mlp, EncoderLayer",
+    ]
+
+
 def test_what_is_fixed_has_nothing_more_to_fix(spec: Path) -> None:
     spec.write_text(RIGHT, encoding="utf-8")
-    assert fix_spec(spec) == fixes.FixedSpec(RIGHT, RIGHT, (), ())
+    assert fix_spec(spec) == fixes.FixedSpec(RIGHT, RIGHT, (), (), NOTHING)
 
 
 def test_a_diff_is_printed_and_nothing_written(
@@ -106,10 +121,11 @@ def test_a_fix_that_does_not_help_is_taken_back(
     spec: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control: of two fixes one is made to break the text; only the other is kept."""
-    true_check = fixes.check_program
+    true_check = fixes.examine
 
-    def sabotaged(program: object) -> tuple[Diagnostic, ...]:
-        found = true_check(program)  # pyright: ignore[reportArgumentType]
+    def sabotaged(program: Program) -> Examined:
+        examined = true_check(program)
+        found = examined.diagnostics
         for diagnostic in found:
             if diagnostic.code == "E0201":
                 (fix,) = diagnostic.fixes
@@ -118,9 +134,9 @@ def test_a_fix_that_does_not_help_is_taken_back(
                     diagnostic.code, diagnostic.message, diagnostic.primary, fixes=(bad,)
                 )
                 found = tuple(changed if d is diagnostic else d for d in found)
-        return found
+        return replace(examined, diagnostics=found)
 
-    monkeypatch.setattr(fixes, "check_program", sabotaged)
+    monkeypatch.setattr(fixes, "examine", sabotaged)
     text = "model M(x: [B, 4]) -> [B, 4] {\n  y = x |> relo\n  return x * y |> linear[4]\n}\n"
     spec.write_text(text, encoding="utf-8")
     fixed = fix_spec(spec)

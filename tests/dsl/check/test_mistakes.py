@@ -14,6 +14,7 @@ from linvit_dsl.check import (
     open_program,
     recipe_for,
 )
+from linvit_dsl.cli import main
 from linvit_dsl.errors import SpecError
 from linvit_dsl.graph import limits
 
@@ -287,7 +288,7 @@ def test_a_model_trained_twice() -> None:
 
 def test_a_field_set_twice() -> None:
     twice = RECIPE.replace("lr = 1e-3", "lr = 1e-3; lr = 1e-4")
-    assert findings(f"{twice}train M with r\n{DIGITS}") == [("E0202", "`lr` is bound twice", 3)]
+    assert findings(f"{twice}train M with r\n{DIGITS}") == [("E0202", "`optimizer.lr` is bound twice", 3)]
 
 
 def test_a_kind_that_does_not_exist() -> None:
@@ -376,6 +377,22 @@ def test_nobody_looks_for_suggestions_that_are_not_shown(monkeypatch: pytest.Mon
     body = "\n".join(f"  a{i} = nothing{i}" for i in range(50))
     assert len(findings(model(f"{body}\n  return x"))) == limits.ERRORS
     assert len(asked) == limits.ERRORS
+
+
+@pytest.mark.parametrize(
+    ("value", "last"),
+    [
+        ("nothing", "20 of 34 errors shown"),
+        ("x x", "20 errors, and there may be more"),  # Nobody reads on after so many.
+    ],
+)
+def test_what_is_not_shown_is_counted(
+    value: str, last: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body = "\n".join(f"  a{i} = {value}" for i in range(34))
+    Path("m.vit").write_text(model(f"{body}\n  return x"), encoding="utf-8")
+    assert main(["check", "m.vit"]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == last
 
 
 def test_the_origin_of_a_sum_made_in_a_loop() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linvit_dsl.errors import Diagnostic, Label, Source, Span
-from linvit_dsl.errors.render import concise, render, render_all, summary, to_json
+from linvit_dsl.errors.render import Omitted, concise, render, render_all, summary, to_json
 
 TEXT = """\
 block Attention[heads: dim](x: [B, n, d]) -> [B, n, d] {
@@ -279,6 +279,11 @@ def test_the_summary_counts_by_severity() -> None:
     assert summary([one, warning, one]) == "2 errors, 1 warning"
     assert summary([warning]) == "1 warning"
     assert summary([]) == "no problems"
+    assert summary([one, one], Omitted(errors=3)) == "2 of 5 errors shown"
+    both = Omitted(errors=1) + Omitted(warnings=2)
+    assert summary([one, warning], both) == "1 of 2 errors shown, 1 of 3 warnings shown"
+    assert summary([one], Omitted(warnings=1)) == "1 error, 0 of 1 warning shown"
+    assert summary([one, one], Omitted(uncounted=True)) == "2 errors, and there may be more"
     assert render_all([]) == ""
     assert render_all([one, warning]).endswith("\n\n1 error, 1 warning")
 
