@@ -2,11 +2,34 @@
 
 `linear_attention(q, k, v, feature_map="split_relu")` takes `[B, N, H, D]` to `[B, N, H*D]`. The
 README beside this file says which module does what.
+
+torch loads with the first use of a name, not with the package: the compiler asks modules of it,
+such as `support` and `cuda.choose`, what a device would run.
 """
 
-from linvit_runtime.kernels.attention import linear_attention
-from linvit_runtime.kernels.dispatch import backends_used
-from linvit_runtime.kernels.feature_maps import FEATURE_MAPS
-from linvit_runtime.kernels.random_features import favor_features
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["FEATURE_MAPS", "backends_used", "favor_features", "linear_attention"]
+if TYPE_CHECKING:
+    from linvit_runtime.kernels.attention import linear_attention
+    from linvit_runtime.kernels.dispatch import backends_used, torch_reasons
+    from linvit_runtime.kernels.feature_maps import FEATURE_MAPS
+    from linvit_runtime.kernels.random_features import favor_features
+
+__all__ = ["FEATURE_MAPS", "backends_used", "favor_features", "linear_attention", "torch_reasons"]
+
+_MODULES = {
+    "FEATURE_MAPS": "feature_maps",
+    "backends_used": "dispatch",
+    "favor_features": "random_features",
+    "linear_attention": "attention",
+    "torch_reasons": "dispatch",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value  # found at once from now on
+    return value

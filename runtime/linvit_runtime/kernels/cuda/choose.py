@@ -10,7 +10,7 @@ Needs no GPU: what a device would run can be asked anywhere.
 import functools
 import json
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -150,10 +150,22 @@ def choose(call: Call, capability: Capability, table: Table | None = None) -> Ch
 
 def _plan(rule: Rule, call: Call, capability: Capability) -> SimtPlan | str:
     """The plan of the rule's path for a call, or why it has no kernel for it."""
+    planner = _PLANNERS.get((call.direction, rule.path))
+    if planner is None:
+        return f"there is no {rule.path} kernel of the {call.direction} pass"
+    return planner(rule, call, capability)
+
+
+def _simt_forward(rule: Rule, call: Call, capability: Capability) -> SimtPlan | str:
     if call.feature_map not in SIMT_FEATURE_MAPS:
         return f"there is no kernel for the feature map {call.feature_map}"
     plan = choose_plan(call.feature_map, call.head_dim, call.value_dim, call.save_state)
     return plan or f"a head width of {call.head_dim} does not fit into shared memory"
+
+
+_PLANNERS: dict[tuple[Direction, CudaPath], Callable[[Rule, Call, Capability], SimtPlan | str]] = {
+    ("forward", "simt"): _simt_forward,
+}
 
 
 @functools.cache

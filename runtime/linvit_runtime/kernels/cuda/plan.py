@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from linvit_runtime.kernels.feature_maps import feature_map_named
+from linvit_runtime.kernels.support import feature_width
 
 SIMT_FEATURE_MAPS = ("split_relu", "relu", "elu_plus_one")
 """The feature maps that the SIMT kernels have."""
@@ -48,7 +48,7 @@ class SimtPlan:
     @property
     def num_features(self) -> int:
         """F."""
-        return feature_map_named(self.feature_map).width(self.head_dim)
+        return feature_width(self.feature_map, self.head_dim)
 
     @property
     def feature_rows(self) -> int:
