@@ -13,14 +13,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from linvit_runtime.kernels.attention import linear_attention
     from linvit_runtime.kernels.dispatch import backends_used, torch_reasons
+    from linvit_runtime.kernels.explanation import Explanation, explain
     from linvit_runtime.kernels.feature_maps import FEATURE_MAPS
     from linvit_runtime.kernels.random_features import favor_features
 
-__all__ = ["FEATURE_MAPS", "backends_used", "favor_features", "linear_attention", "torch_reasons"]
+__all__ = [
+    "FEATURE_MAPS",
+    "Explanation",
+    "backends_used",
+    "explain",
+    "favor_features",
+    "linear_attention",
+    "torch_reasons",
+]
 
 _MODULES = {
     "FEATURE_MAPS": "feature_maps",
+    "Explanation": "explanation",
     "backends_used": "dispatch",
+    "explain": "explanation",
     "favor_features": "random_features",
     "linear_attention": "attention",
     "torch_reasons": "dispatch",

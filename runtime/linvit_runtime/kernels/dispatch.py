@@ -22,9 +22,11 @@ from linvit_runtime.kernels.cpu.plan import CpuPlan, choose_cpu_plan
 from linvit_runtime.kernels.cuda.choose import Call, Direction, choose
 from linvit_runtime.kernels.cuda.launch import current_device
 from linvit_runtime.kernels.feature_maps import feature_map_named
+from linvit_runtime.kernels.support import REFERENCE, cpu_obstacle
 
-# A dict serves as an ordered set: backends in the order of their first use.
+# Dicts serve as ordered sets: backends, and reasons for torch, in the order of their first use.
 _used: dict[Direction, dict[str, None]] = {"forward": {}, "backward": {}}
+_reasons: dict[str, None] = {}
 
 
 def backends_used() -> dict[Direction, tuple[str, ...]]:
@@ -35,6 +37,11 @@ def backends_used() -> dict[Direction, tuple[str, ...]]:
         `"numba-cuda-simt"`; an empty tuple where linear attention has not run.
     """
     return {direction: tuple(names) for direction, names in _used.items()}
+
+
+def torch_reasons() -> tuple[str, ...]:
+    """Say why `"torch"` is among `backends_used()`: one sentence for each reason so far."""
+    return tuple(_reasons)
 
 
 def forward(
@@ -127,11 +134,15 @@ def _cpu_forward(
 
 def _cpu_plan(q: Tensor, k: Tensor, v: Tensor, feature_map: str) -> CpuPlan | None:
     """The plan of the Numba kernels for these tensors; None where torch runs them."""
-    if q.dtype == torch.float64:  # float64 asks for the reference, which is no fallback
+    head_dim, value_dim = q.shape[3], v.shape[3]
+    if q.dtype == torch.float64:  # the reference is no fallback
+        _note_reason("a CPU", REFERENCE)
         return None
-    plan = choose_cpu_plan(feature_map, q.dtype, q.shape[3], v.shape[3])
+    plan = choose_cpu_plan(feature_map, q.dtype, head_dim, value_dim)
     if plan is None:
-        _warn_of_fallback("a CPU", f"heads {max(q.shape[3], v.shape[3])} wide are too wide")
+        dtype = str(q.dtype).removeprefix("torch.")
+        obstacle = cpu_obstacle(feature_map, dtype, head_dim, value_dim)
+        _warn_of_fallback("a CPU", obstacle or "there is no kernel")
         return None
     problem = _numba_problem(plan)
     if problem is not None:
@@ -182,7 +193,8 @@ def _cuda_pass(
     _, keys, _, value_dim = v_shape
     sizes = (batch, queries, keys, heads, head_dim, value_dim)
     call = Call(direction, feature_map, name, *sizes, save_state)
-    if name == "float64":  # asks for the reference, which is no fallback
+    if name == "float64":  # the reference is no fallback
+        _note_reason("CUDA", REFERENCE)
         return None
     if importlib.util.find_spec("numba_cuda") is None:
         _warn_of_fallback("CUDA", "numba-cuda is not installed (pip install 'linvit[cuda]')")
@@ -207,9 +219,14 @@ def _first_line(what: str, problem: Exception) -> str:
     return f"{what} ({type(problem).__name__}: {lines[0]})"
 
 
+def _note_reason(device: str, reason: str) -> None:
+    _reasons[f"on {device}: {reason}"] = None
+
+
 @functools.cache
 def _warn_of_fallback(device: str, reason: str) -> None:
     """Warn, once per process and reason, that tensors take the torch path."""
+    _note_reason(device, reason)
     warnings.warn(
         f"linvit: linear attention runs in plain torch on {device}, because {reason}. "
         "Results are the same, but slower.",

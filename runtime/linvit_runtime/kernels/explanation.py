@@ -1,17 +1,15 @@
 """Which implementation a call of linear attention takes, asked without making it.
 
-No device is needed: what another machine would run can be asked anywhere.
+Needs neither torch nor a device: what another machine would run can be asked anywhere.
 """
 
 import re
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-
-from linvit_runtime.kernels.cpu.plan import choose_cpu_plan
 from linvit_runtime.kernels.cuda.build import Capability
 from linvit_runtime.kernels.cuda.choose import Call, Direction, choose
+from linvit_runtime.kernels.support import cpu_obstacle
 
 Backend = Literal["numba-cpu", "numba-cuda-tensor", "numba-cuda-simt", "torch"]
 
@@ -72,7 +70,9 @@ def explain(
     """
     sizes = (batch, queries, keys, heads, head_dim, value_dim)
     if device == "cpu":
-        backend, reason = _on_cpu(feature_map, dtype, head_dim, value_dim)
+        obstacle = cpu_obstacle(feature_map, dtype, head_dim, value_dim)
+        backend: Backend = "torch" if obstacle else "numba-cpu"
+        reason = obstacle or "the CPU kernels have this feature map, dtype and width"
         return (
             Explanation("forward", backend, 0, reason),
             Explanation("backward", backend, 0, reason),
@@ -93,15 +93,6 @@ def parse_arch(text: str) -> Capability:
     if match is None:
         raise ValueError(f"{text!r} is no architecture; they are written like sm_80, sm_90, sm_120")
     return int(match[1]), int(match[2])
-
-
-def _on_cpu(feature_map: str, dtype: str, head_dim: int, value_dim: int) -> tuple[Backend, str]:
-    """The backend of both passes, and why."""
-    if dtype == "float64":
-        return "torch", "float64 asks for the reference"
-    if choose_cpu_plan(feature_map, getattr(torch, dtype), head_dim, value_dim) is None:
-        return "torch", f"heads {max(head_dim, value_dim)} wide are too wide for the CPU kernels"
-    return "numba-cpu", "the CPU kernels have this map and these widths"
 
 
 def _on_cuda(call: Call, capability: Capability) -> Explanation:

@@ -31,7 +31,8 @@ class FeatureMap:
     Attributes:
         name: What `feature_map=` is called with.
         features_per_channel: F / D, the number of features made from one channel.
-        write_features: `(x, out)` writes phi(x) `[..., D]` into `out` `[..., F]`, of any strides.
+        write_features: `(x, out)` writes phi(x) `[..., D]` into `out` `[..., F]`, of any strides;
+            None where phi(x) is x itself, which need not be written anywhere.
         multiply_by_derivative: `(grad, features)` multiplies dL/dphi(x) by the derivative of phi,
             given phi(x), still per feature `[..., F]`, in place.
         write_input_gradient: `(grad, out)` folds that product `[..., F]` into dL/dx `[..., D]`.
@@ -39,7 +40,7 @@ class FeatureMap:
 
     name: str
     features_per_channel: int
-    write_features: Callable[[Tensor, Tensor], object]
+    write_features: Callable[[Tensor, Tensor], object] | None
     multiply_by_derivative: Callable[[Tensor, Tensor], object]
     write_input_gradient: Callable[[Tensor, Tensor], object]
 
@@ -67,10 +68,6 @@ def _write_elu_plus_one(x: Tensor, out: Tensor) -> None:
 
 def _write_softmax(x: Tensor, out: Tensor) -> None:
     torch.softmax(x, dim=-1, out=out)
-
-
-def _write_identity(x: Tensor, out: Tensor) -> None:
-    out.copy_(x)
 
 
 def _zero_where_inactive(grad: Tensor, features: Tensor) -> None:
@@ -105,7 +102,7 @@ _ALL = (
     FeatureMap("relu", 1, _write_relu, _zero_where_inactive, _copy),
     FeatureMap("elu_plus_one", 1, _write_elu_plus_one, _times_elu_derivative, _copy),
     FeatureMap("softmax", 1, _write_softmax, _times_softmax_jacobian, _copy),
-    FeatureMap("identity", 1, _write_identity, _leave, _copy),
+    FeatureMap("identity", 1, None, _leave, _copy),
 )
 _BY_NAME = {feature_map.name: feature_map for feature_map in _ALL}
 

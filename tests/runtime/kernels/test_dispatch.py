@@ -1,5 +1,6 @@
 """Which implementation runs, and that falling back is neither silent nor noisy."""
 
+import itertools
 import subprocess
 import sys
 import warnings
@@ -7,20 +8,27 @@ import warnings
 import pytest
 import torch
 
-from linvit_runtime.kernels import backends_used, dispatch, linear_attention
+from linvit_runtime.kernels import (
+    FEATURE_MAPS,
+    backends_used,
+    dispatch,
+    linear_attention,
+    support,
+    torch_reasons,
+)
 from linvit_runtime.kernels.cpu import launch as cpu_launch
+from linvit_runtime.kernels.cpu.plan import choose_cpu_plan
 from linvit_runtime.kernels.cuda import launch as cuda_launch
 from linvit_runtime.kernels.cuda.choose import Call, Choice
 from linvit_runtime.kernels.cuda.plan import SHARED_MEMORY_LIMIT, choose_plan
-from tests.runtime.kernels.oracle import (
-    random_inputs,
-    random_leaves,
-)
+from linvit_runtime.kernels.feature_maps import feature_map_named
+from tests.runtime.kernels.oracle import random_inputs, random_leaves
 
 
 @pytest.fixture(autouse=True)
 def fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "_used", {"forward": {}, "backward": {}})
+    monkeypatch.setattr(dispatch, "_reasons", {})
     dispatch._warn_of_fallback.cache_clear()
     dispatch._cuda_pass.cache_clear()
     dispatch._numba_problem.cache_clear()
@@ -33,21 +41,24 @@ def test_the_backends_that_ran_are_recorded() -> None:
     assert backends_used() == {"forward": ("torch",), "backward": ()}
     out.sum().backward()
     assert backends_used() == {"forward": ("torch",), "backward": ("torch",)}
+    assert torch_reasons() == ("on a CPU: float64 asks for the reference",)
 
 
 def test_single_precision_takes_the_cpu_kernels() -> None:
     q, k, v = random_leaves((1, 3, 3, 1, 4, 4), torch.float32)
     linear_attention(q, k, v).sum().backward()
     assert backends_used() == {"forward": ("numba-cpu",), "backward": ("numba-cpu",)}
+    assert torch_reasons() == ()
 
 
 def test_heads_too_wide_for_the_cpu_kernels_take_torch_with_a_warning() -> None:
     inputs = random_inputs((1, 3, 3, 1, 300, 4), torch.float32)
     with pytest.warns(
-        RuntimeWarning, match="plain torch on a CPU, because heads 300 wide are too w"
+        RuntimeWarning, match="plain torch on a CPU, because heads 300 wide have 600 f"
     ):
         linear_attention(*inputs)
     assert backends_used()["forward"] == ("torch",)
+    assert torch_reasons() == ("on a CPU: heads 300 wide have 600 features, more than 512",)
 
 
 def test_a_cpu_kernel_that_cannot_be_built_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +130,7 @@ def test_float64_asks_for_the_reference() -> None:
 
 
 def test_the_package_loads_without_numba() -> None:
-    script = "import sys, linvit_runtime.kernels; sys.exit('numba' in sys.modules)"
+    script = "import sys; from linvit_runtime.kernels import *; sys.exit('numba' in sys.modules)"
     environment = {"PYTHONPATH": ":".join(sys.path)}
     subprocess.run([sys.executable, "-c", script], check=True, env=environment)
 
@@ -133,3 +144,27 @@ def test_every_usual_width_has_a_plan_within_the_limits(feature_map: str, width:
     assert plan.rows_per_thread * plan.thread_rows >= plan.num_features
     assert plan.num_column_blocks * plan.block_columns >= width
     assert width > 64 or plan.num_column_blocks == 1
+
+
+def test_what_kernels_are_made_for_is_known_without_torch() -> None:
+    script = (
+        "import sys, linvit_runtime.kernels.support, linvit_runtime.kernels.cuda.choose; "
+        "sys.exit('torch' in sys.modules)"
+    )
+    environment = {"PYTHONPATH": ":".join(sys.path)}
+    subprocess.run([sys.executable, "-c", script], check=True, env=environment)
+    names = {name: feature_map_named(name).features_per_channel for name in FEATURE_MAPS}
+    assert names == support.FEATURES_PER_CHANNEL
+
+
+@pytest.mark.parametrize("lanes", [4, 8, 16])
+def test_a_cpu_plan_exists_where_no_obstacle_is_named(lanes: int) -> None:
+    for feature_map, width, dtype in itertools.product(
+        FEATURE_MAPS, (1, 16, 255, 256, 257, 512, 513), (torch.float16, torch.float64)
+    ):
+        plan = choose_cpu_plan(feature_map, dtype, width, width, lanes)
+        obstacle = support.cpu_obstacle(feature_map, str(dtype)[6:], width, width)
+        assert (plan is None) == (obstacle is not None)
+        if plan is not None:
+            assert plan.feature_width <= support.MOST_FEATURES
+            assert plan.value_width <= support.WIDEST_VALUE
