@@ -22,7 +22,6 @@ from linvit_runtime.kernels.cpu.parts import (
     add_rows,
     clear,
     dot,
-    every_line,
     fetch,
     multiply_row,
     project,
@@ -32,6 +31,7 @@ from linvit_runtime.kernels.cpu.parts import (
     to_query,
     transpose,
     write_input_gradient,
+    write_row,
 )
 from linvit_runtime.kernels.cpu.plan import AHEAD, TOKEN_ROWS, CpuPlan
 from linvit_runtime.kernels.cpu.plan import BLOCK as TOKENS
@@ -109,7 +109,7 @@ def backward_kernel(plan: CpuPlan, version: int) -> Callable[[Any], int]:
     Z = GRAD_STATE + F_WIDTH * V_WIDTH
     GRAD_Z = Z + F_WIDTH
     XS = GRAD_Z + F_WIDTH  # phi(q), then phi(k)
-    GS = XS + TOKENS * F_WIDTH  # dout, then v
+    GS = XS + TOKENS * F_WIDTH  # dout, then v, then dv
     PRODUCTS = GS + TOKENS * V_WIDTH  # S dout, then dS v
     WEIGHTS = PRODUCTS + TOKENS * F_WIDTH
     COLUMNS = WEIGHTS + TOKENS
@@ -194,7 +194,6 @@ def backward_kernel(plan: CpuPlan, version: int) -> Callable[[Any], int]:
             multiply_row(scratch, GRAD_Z, F_WIDTH, c, LANES)
             transpose(scratch, GRAD_STATE, F_WIDTH, V_WIDTH, scratch, TABLE, F_WIDTH, LANES)
 
-            every_line(scratch, LINES, X_WIDTH, V_WIDTH, LANES)
             k_start = image * arguments[K_BATCH] + head * arguments[K_HEAD]
             v_start = image * arguments[V_BATCH] + head * arguments[V_HEAD]
             for first in range(0, num_keys, TOKENS):
@@ -223,10 +222,18 @@ def backward_kernel(plan: CpuPlan, version: int) -> Callable[[Any], int]:
                     )  # fmt: skip
                     if SIGNED:
                         to_query(scratch, x, LINES, X_WIDTH, V_WIDTH, LANES)
-                    read(
-                        scratch, GRAD_STATE, x, LINES, ONE, GS + i * V_WIDTH, grad_v, token * E, E,
-                        X_WIDTH, V_WIDTH, UNROLL, PANEL, LANES,
+                        read(
+                            scratch, GRAD_STATE, x, LINES, ONE, GS + i * V_WIDTH,
+                            grad_v, token * E, E, X_WIDTH, V_WIDTH, UNROLL, PANEL, LANES,
+                        )  # fmt: skip
+                if not SIGNED:
+                    project(
+                        scratch, XS, GRAD_STATE, GS, count,
+                        F_WIDTH, V_WIDTH, TOKEN_ROWS, PANEL, LANES,
                     )  # fmt: skip
+                    for i in range(count):
+                        at = ((image * num_keys + first + i) * num_heads + head) * E
+                        write_row(scratch, GS + i * V_WIDTH, ONE, grad_v, at, E, LANES)
             task = take_ticket(arguments, TASKS)
         return VERSION
 

@@ -18,15 +18,17 @@ from linvit_runtime.kernels.cpu.parts import (
     accumulate_by_sign,
     add_rows,
     clear,
-    every_line,
+    dot,
     fetch,
     multiply_row,
+    project,
     read,
     stage,
     stage_features,
     stage_query,
+    write_row,
 )
-from linvit_runtime.kernels.cpu.plan import AHEAD, CpuPlan
+from linvit_runtime.kernels.cpu.plan import AHEAD, TOKEN_ROWS, CpuPlan
 from linvit_runtime.kernels.cpu.plan import BLOCK as TOKENS
 from linvit_runtime.kernels.cpu.tiles import (
     FLOAT32,
@@ -165,15 +167,26 @@ def forward_kernel(plan: CpuPlan, version: int) -> Callable[[Any], int]:
                         row = load_row(scratch, place, e, V_WIDTH, ONE, LANES)
                         store_row(row, saved_state, at, e, E, LANES)
                     saved_z[task * features + f] = scratch[Z + line]
-            if not SIGNED:
-                every_line(scratch, LINES, X_WIDTH, V_WIDTH, LANES)
             q_start = image * arguments[Q_BATCH] + head * arguments[Q_HEAD]
-            for n in range(num_queries):
+            for first in range(0, 0 if SIGNED else num_queries, TOKENS):
+                count = min(TOKENS, num_queries - first)
+                for i in range(count):
+                    row = q_start + (first + i) * arguments[Q_TOKEN]
+                    fetch(q, row + q_ahead, D, LINE)
+                    stage_features(q, row, D, scratch, KEYS + i * F_WIDTH, X_WIDTH, LANES, MAP)
+                project(
+                    scratch, KEYS, STATE, VALUES, count,
+                    F_WIDTH, V_WIDTH, TOKEN_ROWS, PANEL, LANES,
+                )  # fmt: skip
+                for i in range(count):
+                    product = dot(scratch, KEYS + i * F_WIDTH, Z, F_WIDTH, LANES)
+                    inverse = ONE / (product + scaled_eps)
+                    at = ((image * num_queries + first + i) * num_heads + head) * E
+                    write_row(scratch, VALUES + i * V_WIDTH, inverse, out, at, E, LANES)
+            for n in range(num_queries if SIGNED else 0):  # half of the state for each query
                 row = q_start + n * arguments[Q_TOKEN]
                 fetch(q, row + q_ahead, D, LINE)
-                product = stage_query(
-                    q, row, D, scratch, QUERY, LINES, Z, X_WIDTH, V_WIDTH, LANES, MAP
-                )
+                product = stage_query(q, row, D, scratch, QUERY, LINES, Z, X_WIDTH, V_WIDTH, LANES)
                 inverse = ONE / (product + scaled_eps)
                 at = ((image * num_queries + n) * num_heads + head) * E
                 read(

@@ -224,22 +224,12 @@ def project(scratch, g, table, out, count, g_width, out_width, ROWS, PANEL, LANE
 
 
 @part
-def every_line(scratch, lines, x_width, width, LANES):
-    """Where the rows of a state start, for maps of which every feature counts."""
-    for i in range(0, x_width, LANES):
-        store_lines(zeros(1, 1, LANES), as_int32(scratch), lines + i, i, width, 0)
-
-
-@part
-def stage_query(source, offset, size, scratch, x, lines, z, x_width, width, LANES, MAP):
-    """phi of a row of q, ready for `read`; returns phi(q).z.
+def stage_query(source, offset, size, scratch, x, lines, z, x_width, width, LANES):
+    """phi of split-relu of a row of q, ready for `read`; returns phi(q).z.
 
     Of the two features of a channel of split-relu only the one of its sign counts: |q| is what is
     staged, and beside it where the row of the state for that sign starts.
     """
-    if MAP != SPLIT_RELU:
-        stage_features(source, offset, size, scratch, x, x_width, LANES, MAP)
-        return dot(scratch, x, z, x_width, LANES)
     sums = zeros(1, 1, LANES)
     for i in range(0, x_width, LANES):
         q = load_row(source, offset, i, size, ZERO, LANES)
@@ -285,6 +275,14 @@ def read(
             for i in range(column, size, LANES):
                 vector = load(1, 1, LANES, scratch, spare + i, 0)
                 store_row(vector, target, at, i, size, LANES)
+
+
+@part
+def write_row(scratch, place, factor, target, at, size, LANES):
+    """target[at:] = `factor` times a row, `size` numbers of a tensor."""
+    for i in range(0, size, LANES):
+        row = scale(load(1, 1, LANES, scratch, place + i, 0), factor)
+        store_row(row, target, at, i, size, LANES)
 
 
 @part
