@@ -122,9 +122,11 @@ def backward(
 
 
 def _features(x: Tensor, feature_map: FeatureMap) -> Tensor:
-    """Apply the feature map: `[B, T, H, D]` to `[B*H, T, F]`, contiguous."""
+    """Apply the feature map: `[B, T, H, D]` to `[B*H, T, F]`, for identity perhaps a view."""
     batch, tokens, num_heads, head_dim = x.shape
     x = x.to(accumulation_dtype(x.dtype))
+    if feature_map.write_features is None:
+        return x.transpose(1, 2).flatten(0, 1)
     out = x.new_empty(batch, num_heads, tokens, feature_map.width(head_dim))
     feature_map.write_features(x.transpose(1, 2), out)
     return out.flatten(0, 1)
