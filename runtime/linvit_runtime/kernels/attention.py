@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from linvit_runtime.kernels.dispatch import in_quadratic_order
 from linvit_runtime.kernels.feature_maps import feature_map_named
 from linvit_runtime.kernels.library import (
     linear_attention_backward_op,
     linear_attention_op,
     linear_attention_train_op,
 )
-from linvit_runtime.kernels.quadratic import attention_by_weights
 from linvit_runtime.kernels.random_features import favor_features
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -92,7 +92,7 @@ def linear_attention(
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, feature_map: str, eps: float, order: str) -> Tensor:
     if order == "quadratic" and q.device.type == "cpu":
-        return attention_by_weights(q, k, v, feature_map, eps)
+        return in_quadratic_order(q, k, v, feature_map, eps)
     if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
         return _LinearAttention.apply(q, k, v, feature_map, eps)
     return linear_attention_op(q, k, v, feature_map, eps)

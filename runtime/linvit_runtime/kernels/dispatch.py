@@ -12,6 +12,8 @@ run's manifest.
 import functools
 import importlib.util
 import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -22,6 +24,7 @@ from linvit_runtime.kernels.cpu.plan import CpuPlan, choose_cpu_plan
 from linvit_runtime.kernels.cuda.choose import Call, Direction, choose
 from linvit_runtime.kernels.cuda.launch import current_device
 from linvit_runtime.kernels.feature_maps import feature_map_named
+from linvit_runtime.kernels.quadratic import attention_by_weights
 from linvit_runtime.kernels.support import REFERENCE, cpu_obstacle
 
 # Dicts serve as ordered sets: backends, and reasons for torch, in the order of their first use.
@@ -34,14 +37,35 @@ def backends_used() -> dict[Direction, tuple[str, ...]]:
 
     Returns:
         For `"forward"` and `"backward"` the names among `"torch"`, `"numba-cpu"` and
-        `"numba-cuda-simt"`; an empty tuple where linear attention has not run.
+        `"numba-cuda-simt"`; an empty tuple where linear attention has not run. `"torch-quadratic"`
+        is a forward pass in the quadratic order, whose backward pass is autograd's.
     """
     return {direction: tuple(names) for direction, names in _used.items()}
+
+
+@contextmanager
+def recording() -> Generator[dict[Direction, dict[str, None]], None, None]:
+    """Give the implementations that run inside a `with`; they count for `backends_used` too."""
+    before = {direction: dict(names) for direction, names in _used.items()}
+    for names in _used.values():
+        names.clear()
+    try:
+        yield _used
+    finally:
+        for direction, names in _used.items():
+            _used[direction] = before[direction] | names
 
 
 def torch_reasons() -> tuple[str, ...]:
     """Say why `"torch"` is among `backends_used()`: one sentence for each reason so far."""
     return tuple(_reasons)
+
+
+def in_quadratic_order(q: Tensor, k: Tensor, v: Tensor, feature_map: str, eps: float) -> Tensor:
+    """Run `attention_by_weights`, which is asked for and no fallback."""
+    if not torch.compiler.is_compiling():
+        _used["forward"]["torch-quadratic"] = None
+    return attention_by_weights(q, k, v, feature_map, eps)
 
 
 def forward(

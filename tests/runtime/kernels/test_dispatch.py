@@ -51,6 +51,13 @@ def test_single_precision_takes_the_cpu_kernels() -> None:
     assert torch_reasons() == ()
 
 
+def test_the_quadratic_order_is_recorded_as_such() -> None:
+    q, k, v = random_leaves((1, 3, 3, 1, 4, 4), torch.float32)
+    linear_attention(q, k, v, order="quadratic").sum().backward()
+    assert backends_used() == {"forward": ("torch-quadratic",), "backward": ()}
+    assert torch_reasons() == ()
+
+
 def test_heads_too_wide_for_the_cpu_kernels_take_torch_with_a_warning() -> None:
     inputs = random_inputs((1, 3, 3, 1, 300, 4), torch.float32)
     with pytest.warns(

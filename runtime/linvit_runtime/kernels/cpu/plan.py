@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
+
+from linvit_runtime.kernels.support import cpu_obstacle, feature_width
 
 CpuFeatureMap = Literal["split_relu", "relu", "elu_plus_one", "softmax", "identity"]
 CPU_FEATURE_MAPS: tuple[CpuFeatureMap, ...] = (
@@ -24,9 +26,6 @@ CPU_FEATURE_MAPS: tuple[CpuFeatureMap, ...] = (
 
 CPU_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 """The element types that the CPU kernels read and write; they compute in float32."""
-
-WIDEST_VALUE, MOST_FEATURES = 256, 512
-"""Of E and F. Above them the state of a head is too large for the caches."""
 
 BLOCK = 64
 """Tokens that are staged at a time; as many as an int64 has bits, which stand for them."""
@@ -66,7 +65,7 @@ class CpuPlan:
     @property
     def feature_width(self) -> int:
         """F, the features per head."""
-        return self.head_width * (2 if self.signed else 1)
+        return feature_width(self.feature_map, self.head_width)
 
     @property
     def value_panel(self) -> int:
@@ -157,12 +156,9 @@ def choose_cpu_plan(
     lanes = vector_lanes() if lanes is None else lanes
     widths = _whole(head_dim, lanes), _whole(value_dim, lanes)
     whole = widths[0] == head_dim, widths[1] == value_dim
-    for known in CPU_FEATURE_MAPS:
-        plan = CpuPlan(known, dtype, lanes, *widths, *whole)
-        fits = plan.feature_width <= MOST_FEATURES and plan.value_width <= WIDEST_VALUE
-        if known == feature_map and dtype in CPU_DTYPES and fits:
-            return plan
-    return None
+    if cpu_obstacle(feature_map, str(dtype).removeprefix("torch."), head_dim, value_dim):
+        return None
+    return CpuPlan(cast("CpuFeatureMap", feature_map), dtype, lanes, *widths, *whole)
 
 
 def _whole(width: int, lanes: int) -> int:
