@@ -61,15 +61,17 @@ def run(options: argparse.Namespace) -> int:
     if options.batch < 1:
         raise UsageProblem(f"--batch must be at least 1, not {options.batch}")
     from linvit_dsl.cli.output import show_json
-    from linvit_runtime.train import Dist, evaluate
+    from linvit_runtime.kernels.dispatch import recording
+    from linvit_runtime.train import Dist, evaluate, kernels_record
 
     trained = _of_file(options) if options.trained.suffix == SAFETENSORS else _of_run(options)
     data = trained.data
-    with Dist.from_env(options.device) as dist:
+    with Dist.from_env(options.device) as dist, recording() as used:
         model, data = trained.module.to(dist.device), data.to(dist.device)
         begin = time.perf_counter()
         reached = evaluate(model, data, batch=options.batch, precision=trained.precision)
         seconds = time.perf_counter() - begin
+        kernels = kernels_record(used)
     if reached is None:
         raise RuntimeError("an evaluation that nobody can stop was stopped")
     facts = {
@@ -82,6 +84,7 @@ def run(options: argparse.Namespace) -> int:
         "loss": reached.loss,
         "images_per_second": reached.images / seconds,
         "device": str(dist.device),
+        "kernels": {name: kernels[name] for name in ("forward", "torch_because")},
     }
     if options.format == "json":
         show_json(facts)
@@ -92,6 +95,8 @@ def run(options: argparse.Namespace) -> int:
     print(f"top-5       {100 * reached.top5:.2f} %")
     print(f"loss        {reached.loss:.4f}")
     print(f"throughput  {facts['images_per_second']:,.0f} images/s on {dist.device}")
+    if kernels["forward"]:
+        print(f"attention   {'; '.join((*kernels['forward'], *kernels['torch_because']))}")
     return 0
 
 

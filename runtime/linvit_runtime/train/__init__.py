@@ -17,7 +17,7 @@ from linvit_runtime.train.problems import (
 )
 from linvit_runtime.train.redraw import redraw_features
 from linvit_runtime.train.run import Result, Run, run_directory
-from linvit_runtime.train.run_folder import read_config
+from linvit_runtime.train.run_folder import kernels_record, read_config
 from linvit_runtime.train.weights import load_weights
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "evaluate",
     "expect_fit",
     "is_main_process",
+    "kernels_record",
     "load_weights",
     "read_config",
     "redraw_features",

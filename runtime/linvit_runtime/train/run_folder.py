@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -18,6 +18,7 @@ import torch
 
 from linvit_runtime.durable import exclusive, replace_file
 from linvit_runtime.errors import RunProblem
+from linvit_runtime.kernels.dispatch import recording, torch_reasons
 from linvit_runtime.train.problems import Diverged, SetupProblem, Stopped, StorageProblem, storing
 from linvit_runtime.train.run import Result, Run
 
@@ -98,14 +99,15 @@ def open_run_folder(run: Run) -> Generator[RunFolder, None, None]:
         _claim(run)
         folder = RunFolder(run)
         folder.write()
+        used = stack.enter_context(recording())
         try:
             yield folder
         except BaseException as error:
             folder.attempt["exit"] = _reason(error)
             with suppress(StorageProblem):  # if the disk is what ended the run, that is known
-                _seal(folder)
+                _seal(folder, used)
             raise
-        _seal(folder)
+        _seal(folder, used)
 
 
 def read_config(directory: Path) -> dict[str, Any]:
@@ -173,17 +175,24 @@ def _attempt(run: Run) -> dict[str, Any]:
     }
 
 
-def _seal(folder: RunFolder) -> None:
-    folder.attempt.update(ended=_now(), kernels=_kernels_used())
+def _seal(folder: RunFolder, used: Mapping[Any, Iterable[str]]) -> None:
+    folder.attempt.update(ended=_now(), kernels=kernels_record(used))
     folder.write()
 
 
-def _kernels_used() -> dict[str, list[str]]:
-    """The implementations of linear attention that ran in this process, by direction."""
-    module = sys.modules.get("linvit_runtime.kernels")
-    if module is None:
-        return {}
-    return {str(direction): sorted(names) for direction, names in module.backends_used().items()}
+def kernels_record(used: Mapping[Any, Iterable[str]]) -> dict[str, list[str]]:
+    """Which implementations of linear attention ran, for a record.
+
+    Args:
+        used: What `recording` gave: names by direction.
+
+    Returns:
+        Their names for `forward` and `backward`, in the order of their first use, none where the
+        model has no linear attention; and `torch_because`, why `torch` is among them.
+    """
+    names = {str(direction): list(some) for direction, some in used.items()}
+    fell_back = any("torch" in some for some in names.values())
+    return {**names, "torch_because": list(torch_reasons()) if fell_back else []}
 
 
 def _reason(error: BaseException) -> str:

@@ -191,8 +191,11 @@ def test_training_goes_on_where_it_stopped_and_is_measured(
     assert (found["images"], found["step"], found["device"]) == (450, 3, "cpu")
     assert 0 <= found["top1"] <= found["top5"] <= 1
     assert found["images_per_second"] > 0
+    assert found["kernels"] == {"forward": ["numba-cpu"], "torch_because": []}
     assert main(["eval", "run", "--device", "cpu", "--weights", "last"]) == 0
-    assert f"top-1       {100 * found['top1']:.2f} %" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"top-1       {100 * found['top1']:.2f} %" in printed
+    assert "attention   numba-cpu\n" in printed
 
 
 def test_a_run_folder_is_named_by_its_content(capsys: pytest.CaptureFixture[str]) -> None:

@@ -198,14 +198,52 @@ def test_the_model_is_built_from_the_seed(tmp_path: Path) -> None:
     assert not torch.equal(drawn[0], drawn[2])
 
 
+class Attending(SmallNet):
+    """Linear attention over eight tokens, then a `SmallNet`."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        from linvit_runtime.kernels import linear_attention
+
+        rows = self.hidden(images.flatten(1)).view(-1, 2, 2, 4)  # [B, N, H, D]
+        return self.head(linear_attention(rows, rows, rows).flatten(1))
+
+
+def kernels_of(directory: Path) -> list[dict[str, list[str]]]:
+    attempts = json.loads((directory / "manifest.json").read_text())["attempts"]
+    return [attempt["kernels"] for attempt in attempts]
+
+
 def test_the_kernels_that_ran_are_recorded(tmp_path: Path) -> None:
-    from linvit_runtime.kernels import linear_attention
+    train(small_run(tmp_path / "a", Attending, stop_after=1))
+    train(small_run(tmp_path / "a", Attending, stop_after=2))
+    ran = {"forward": ["numba-cpu"], "backward": ["numba-cpu"], "torch_because": []}
+    assert kernels_of(tmp_path / "a") == [ran, ran]
+    # Nothing of another run in the same process.
+    train(small_run(tmp_path / "b", stop_after=1))
+    assert kernels_of(tmp_path / "b") == [{"forward": [], "backward": [], "torch_because": []}]
 
-    class Attending(SmallNet):
+
+def test_falling_back_to_torch_is_recorded_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from linvit_runtime.kernels import dispatch
+
+    monkeypatch.setattr(dispatch, "_reasons", {})
+    monkeypatch.setattr(dispatch, "_numba_problem", lambda _: "there is no compiler")
+    dispatch._warn_of_fallback.cache_clear()
+    with pytest.warns(RuntimeWarning, match="there is no compiler"):
+        train(small_run(tmp_path, Attending, stop_after=1))
+    because = ["on a CPU: there is no compiler"]
+    assert kernels_of(tmp_path) == [
+        {"forward": ["torch"], "backward": ["torch"], "torch_because": because}
+    ]
+
+
+def test_a_run_that_fails_has_recorded_what_ran(tmp_path: Path) -> None:
+    class Failing(Attending):
         def forward(self, images: Tensor) -> Tensor:
-            rows = images.flatten(1).view(-1, 8, 2, 4)  # [B, N, H, D]
-            return super().forward(linear_attention(rows, rows, rows).view_as(images))
+            return super().forward(images) * float("nan")
 
-    train(small_run(tmp_path, Attending, stop_after=1))
-    (attempt,) = json.loads((tmp_path / "manifest.json").read_text())["attempts"]
-    assert attempt["kernels"]["forward"], "the backend, not what was hoped for"
+    with pytest.raises(Diverged):
+        train(small_run(tmp_path, Failing))
+    assert kernels_of(tmp_path)[0]["forward"] == ["numba-cpu"]
