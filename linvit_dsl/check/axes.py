@@ -1,22 +1,23 @@
 """The axes of a sweep: names, and the values that each takes.
 
 Takes: a `sweep` and its model. Gives: for every line its rows of values, each value with its text.
-Errors: E0521, E0524, E0525, E0526, and those of the expressions.
+Errors: E0521, E0524 to E0526, E0540, and those of the expressions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
 
 from linvit_dsl.check.binding import accepts
 from linvit_dsl.check.expressions import Expressions
+from linvit_dsl.check.provenance import quote
 from linvit_dsl.check.recipe import field_names
-from linvit_dsl.check.values import BlockValue, Number, Result, Static, Value, kind_of
+from linvit_dsl.check.values import BlockValue, Number, Result, Static, Value, key_of, wrong_kind
 from linvit_dsl.check.walk import leaves
-from linvit_dsl.errors import Diagnostic, Fix, Label, Span, SpecError, diagnose
+from linvit_dsl.errors import Fix, Label, Span, SpecError, diagnose
 from linvit_dsl.errors.suggest import nearest
 from linvit_dsl.graph import limits
 from linvit_dsl.syntax import ast
@@ -98,6 +99,7 @@ class _Reader:
                 )
             cells = zip(parts, of_recipe, strict=True)
             rows.append(tuple(self.cell(part, other, computed) for part, other in cells))
+        _demand_different(vary, rows)
         return Axis(tuple(name.name for name in vary.names), tuple(rows))
 
     def field(self, name: ast.Identifier, value: ast.Expression) -> Axis:
@@ -116,7 +118,7 @@ class _Reader:
         if not of_recipe or isinstance(expression, ast.Number | ast.Text | ast.Boolean):
             value = self.scope.evaluate(expression)
         if isinstance(value, Value):
-            raise SpecError(_not_static(expression, value))
+            raise _not_static(expression, value)
         text = _written(expression) if computed else _line(expression)
         return Cell(expression, text, expression.span, value, of_recipe)
 
@@ -157,6 +159,35 @@ class _Reader:
         )
 
 
+def _demand_different(vary: ast.Vary, rows: Sequence[tuple[Cell, ...]]) -> None:
+    """Demand that no two values of an axis are equal.
+
+    Raises:
+        SpecError: E0540.
+    """
+    seen: dict[object, tuple[Cell, ...]] = {}
+    for row in rows:
+        first = seen.setdefault(tuple(map(_key, row)), row)
+        if first is row:
+            continue
+        place, other = (cells[0].span.to(cells[-1].span) for cells in (row, first))
+        label = () if place == other else (Label(other, "the same before"),)
+        axis, value = (", ".join(texts) for texts in (_names(vary), [c.text for c in row]))
+        if len(row) > 1:
+            axis, value = f"({axis})", f"({value})"
+        raise SpecError(diagnose("E0540", place, secondary=label, axis=axis, value=value))
+
+
+def _names(vary: ast.Vary) -> list[str]:
+    return [name.name for name in vary.names]
+
+
+def _key(cell: Cell) -> object:
+    """Equal for equal values: `5` are `5ep`, but not `5it`."""
+    steps = isinstance(cell.expression, ast.Number) and cell.expression.unit == "it"
+    return (key_of(cell.value), steps) if cell.value is not None else cell.text
+
+
 def _literal(value: Result, values: ast.Expression) -> ast.Expression:
     """A value that an expression computed, as if it were written in its place.
 
@@ -175,12 +206,12 @@ def _literal(value: Result, values: ast.Expression) -> ast.Expression:
         case Number() if isinstance(value.value, int | Fraction):
             return ast.Number.model_construct(value=Fraction(value.value), unit="", span=span)
         case _:
-            raise SpecError(_not_static(values, value))
+            raise _not_static(values, value)
 
 
-def _not_static(expression: ast.Expression, value: Result) -> Diagnostic:
-    name, kind = _line(expression), "list of values, each written in it"
-    return diagnose("E0310", expression.span, name=name, kind=kind, value=kind_of(value))
+def _not_static(expression: ast.Expression, value: Result) -> SpecError:
+    expected = "a list of values, each written in it"
+    return wrong_kind(expression.span, quote(expression.span.text), expected, value)
 
 
 def _line(expression: ast.Expression) -> str:

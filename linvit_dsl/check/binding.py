@@ -20,6 +20,7 @@ from linvit_dsl.check.values import (
     key_of,
     kind_of,
     show,
+    wrong_kind,
 )
 from linvit_dsl.errors import Fix, Label, Span, SpecError, diagnose
 from linvit_dsl.errors.suggest import nearest
@@ -244,17 +245,33 @@ def of_kind(parameter: ast.StaticParameter, value: Static, place: Span) -> Stati
     """
     name, kind = parameter.name.name, parameter.type
     if not _is_kind(kind, value):
-        told = f"{kind_of(value)}, {show(value)}" if not isinstance(value, bool) else show(value)
+        told = show(value) if isinstance(value, bool) else f"{kind_of(value)}, {show(value)}"
         declared = Label(parameter.span, "declared here")
-        article = kind.span.text
-        raise SpecError(
-            diagnose("E0310", place, secondary=(declared,), name=name, kind=article, value=told)
-        )
+        raise wrong_kind(place, f"`{name}`", _expected(kind), value, declared, told=told)
     if kind.name == "dim" and isinstance(value, Number):
         return as_dimension(value, value.origin.span, name)
     if isinstance(value, BlockValue | OperatorValue):
         return replace(value, parameter=name)
     return value
+
+
+_EXPECTED = {
+    "dim": "a dim (a whole number from 1 on)",
+    "int": "an int (a whole number)",
+    "real": "a real (a number)",
+    "prob": "a prob (a number from 0 to 1)",
+    "bool": "a bool (`true` or `false`)",
+    "text": 'a text (`"in quotes"`)',
+    "block": "a block or an operator",
+    "init": "an init (`zeros`, `normal[0.02]`)",
+}
+
+
+def _expected(kind: ast.StaticKind) -> str:
+    """A kind of static parameters in words."""
+    if kind.name == "list":
+        return f"a list, `{' '.join(kind.span.text.split())}`"
+    return _EXPECTED[kind.name]
 
 
 def _is_kind(kind: ast.StaticKind, value: Static | Value) -> bool:
@@ -288,9 +305,7 @@ def _is_kind(kind: ast.StaticKind, value: Static | Value) -> bool:
 
 def _static(value: Result, place: Span) -> Static:
     if isinstance(value, Value):
-        raise SpecError(
-            diagnose("E0310", place, name=place.text, kind="static argument", value="a tensor")
-        )
+        raise wrong_kind(place, quote(place.text), "a static argument", value)
     return value
 
 

@@ -22,8 +22,8 @@ from linvit_dsl.check.values import (
     Result,
     SharedLayer,
     Unknown,
-    kind_of,
     show,
+    wrong_kind,
 )
 from linvit_dsl.check.walk import bound_by, references
 from linvit_dsl.errors import Label, SpecError, diagnose
@@ -175,9 +175,7 @@ class Body:
             )
         for name, item in zip(statement.names, items, strict=True):
             if not isinstance(item, Number):
-                raise SpecError(
-                    diagnose("E0310", name.span, name=name.name, kind="dim", value=kind_of(item))
-                )
+                raise wrong_kind(name.span, f"`{name.name}`", "a dim", item)
             number = as_dimension(item, statement.value.span, name.name, statement.value)
             self._bind_dim(name, number, statement)
 
@@ -252,15 +250,9 @@ class Body:
         if statement.initializer is not None:
             initializer = self.scope.evaluate(statement.initializer)
         if not isinstance(initializer, Initializer):
-            raise SpecError(
-                diagnose(
-                    "E0310",
-                    statement.span,
-                    name=statement.name.name,
-                    kind="tensor that starts with an init",
-                    value=kind_of(initializer),
-                )
-            )
+            place = (statement.initializer or statement).span
+            name = f"the initial value of `{statement.name.name}`"
+            raise wrong_kind(place, name, "an init (`zeros`, `normal[0.02]`)", initializer)
         name = statement.name
         if (name.span.source.name, name.span.start) in self.scope.elaborator.flagged:
             raise Poisoned

@@ -18,7 +18,7 @@ from linvit_dsl.check.provenance import chain
 from linvit_dsl.check.values import Poisoned, Quantity, literal, show_number
 from linvit_dsl.check.walk import references
 from linvit_dsl.check.words import QUANTITIES
-from linvit_dsl.errors import Diagnostic, Span, SpecError, diagnose
+from linvit_dsl.errors import Diagnostic, Fix, Span, SpecError, diagnose
 from linvit_dsl.graph.ir import Graph
 from linvit_dsl.graph.size import Poly
 from linvit_dsl.syntax import ast
@@ -144,13 +144,13 @@ def judge(
     """
     condition = said.condition
     if not isinstance(condition, ast.Binary) or condition.operator not in RELATIONS:
-        raise SpecError(diagnose("E0502", condition.span, text=_line(condition)))
+        raise _compares_no_cost(condition)
     used = [name.name for name in references(condition.left) if name.name in QUANTITIES]
     if not used:
         places = {(name.span.source.name, name.span.start) for name in references(condition)}
         if not places.isdisjoint(scope.elaborator.flagged):
             raise Poisoned
-        raise SpecError(diagnose("E0502", condition.span, text=_line(condition)))
+        raise _compares_no_cost(condition)
     batch = _batch(scope, said)
     totals = {name: costs.total(graph, batch, name) for name in used}
     claimed = _number(scope, condition.right, batch)
@@ -170,6 +170,29 @@ def judge(
         return expectation, None
     parts = _largest(used[0], costs.tree(graph, batch))
     return expectation, _broken(scope, said, condition, expectation, parts)
+
+
+_TURNED = {"==": "==", "<=": ">=", ">=": "<=", "<": ">", ">": "<"}
+
+
+def _compares_no_cost(condition: ast.Expression) -> SpecError:
+    """E0502, with how the condition would be written."""
+    costs = ", ".join(QUANTITIES)
+    helps = (f"on the left stands a cost ({costs}), or an expression of costs",)
+    fixes: tuple[Fix, ...] = ()
+    named = {name.name for name in references(condition)} & set(QUANTITIES)
+    if isinstance(condition, ast.Binary) and condition.operator in _TURNED and named:
+        left, right = _line(condition.right), _line(condition.left)
+        turned = f"{left} {_TURNED[condition.operator]} {right}"
+        helps = (f"the cost stands on the left: `{turned}`",)
+        fixes = (Fix(condition.span, turned, "turn the comparison around"),)
+    elif isinstance(condition, ast.Binary) and condition.operator in ("and", "or") and named:
+        helps = ("an expectation is one comparison: write a line for each",)
+    elif named:
+        relations = ", ".join(f"`{relation}`" for relation in RELATIONS)
+        helps = (f"compare it with a number, by one of {relations}: `{_line(condition)} <= 10M`",)
+    found = diagnose("E0502", condition.span, helps=helps, fixes=fixes, text=_line(condition))
+    return SpecError(found)
 
 
 def _line(expression: ast.Expression) -> str:

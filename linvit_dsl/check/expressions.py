@@ -10,6 +10,7 @@ from linvit_dsl.check import arithmetic, functions
 from linvit_dsl.check.binding import bind_block, bind_initializer, bind_operator, offer, twice
 from linvit_dsl.check.dimensions import as_dimension
 from linvit_dsl.check.operators import apply_operator, combine
+from linvit_dsl.check.provenance import quote
 from linvit_dsl.check.values import (
     Applicable,
     BlockValue,
@@ -24,6 +25,7 @@ from linvit_dsl.check.values import (
     kind_of,
     labelled,
     literal,
+    wrong_kind,
 )
 from linvit_dsl.check.words import builtin
 from linvit_dsl.errors import Span, SpecError, diagnose
@@ -139,15 +141,7 @@ class Expressions:
         """The value, which must be a number."""
         value = self.evaluate(expression)
         if not isinstance(value, Number):
-            raise SpecError(
-                diagnose(
-                    "E0310",
-                    expression.span,
-                    name=expression.span.text,
-                    kind="number",
-                    value=kind_of(value),
-                )
-            )
+            raise wrong_kind(expression.span, quote(expression.span.text), "a number", value)
         return value
 
     def dimension(self, expression: ast.Expression, name: str = "") -> Number:
@@ -163,10 +157,8 @@ class Expressions:
         """The value, which must be true or false."""
         value = self.evaluate(expression)
         if not isinstance(value, bool):
-            what = expression.span.text
-            raise SpecError(
-                diagnose("E0310", expression.span, name=what, kind="bool", value=kind_of(value))
-            )
+            what = quote(expression.span.text)
+            raise wrong_kind(expression.span, what, "true or false", value)
         return value
 
     def applicable(self, expression: ast.Expression) -> Applicable:
@@ -217,10 +209,7 @@ class Expressions:
         """
         value = self.evaluate(expression)
         if not isinstance(value, tuple):
-            what = expression.span.text
-            raise SpecError(
-                diagnose("E0310", expression.span, name=what, kind="list", value=kind_of(value))
-            )
+            raise wrong_kind(expression.span, quote(expression.span.text), "a list", value)
         if len(value) > limits.REPEAT:
             raise SpecError(
                 diagnose("E0707", expression.span, value=f"{len(value):,}", limit=limits.REPEAT)
@@ -326,15 +315,8 @@ class Expressions:
         """What a module calls a name: `nn.Mlp`."""
         target = self.evaluate(expression.target)
         if not isinstance(target, ModuleValue):
-            raise SpecError(
-                diagnose(
-                    "E0310",
-                    expression.target.span,
-                    name=expression.target.span.text,
-                    kind="module",
-                    value=kind_of(target),
-                )
-            )
+            place = expression.target.span
+            raise wrong_kind(place, quote(place.text), "a module", target)
         value = self.elaborator.module_value(target.module, expression.name.name)
         if value is None:
             near = nearest(expression.name.name, target.module.names)
@@ -365,15 +347,8 @@ class Expressions:
                         raise twice(expression.target.span.text, argument.name)
                     value = self.evaluate(argument.value)
                     if not isinstance(value, Value):
-                        raise SpecError(
-                            diagnose(
-                                "E0310",
-                                argument.span,
-                                name=argument.name.name,
-                                kind="tensor",
-                                value=kind_of(value),
-                            )
-                        )
+                        what = f"`{argument.name.name}`"
+                        raise wrong_kind(argument.value.span, what, "a tensor", value)
                     keywords[argument.name.name] = value
                 case ast.Splat():
                     items = self.items(argument.value)

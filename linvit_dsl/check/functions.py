@@ -7,7 +7,14 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from linvit_dsl.check.arithmetic import whole
-from linvit_dsl.check.values import Number, Quantity, Result, kind_of, literal, show_number
+from linvit_dsl.check.values import (
+    Number,
+    Quantity,
+    Result,
+    literal,
+    show_number,
+    wrong_kind,
+)
 from linvit_dsl.errors import Span, SpecError, diagnose
 from linvit_dsl.graph.ir import Origin
 from linvit_dsl.graph.size import Poly
@@ -40,8 +47,8 @@ def _numbers(name: str, arguments: Arguments, span: Span) -> list[Number]:
 
 
 def _mismatch(name: str, value: Result, expected: str, span: Span) -> SpecError:
-    told = str(value) if isinstance(value, Number) else kind_of(value)
-    return SpecError(diagnose("E0310", span, name=name, kind=f"function of {expected}", value=told))
+    told = str(value) if isinstance(value, Number) else ""
+    return wrong_kind(span, f"what `{name}` takes", expected, value, told=told)
 
 
 def _derived(value: Quantity, span: Span, *sources: Number) -> Number:

@@ -21,7 +21,7 @@ from linvit_dsl.check.values import (
     OperatorValue,
     Result,
     Static,
-    kind_of,
+    wrong_kind,
 )
 from linvit_dsl.errors import Diagnostic, Label, Span, SpecError, diagnose
 from linvit_dsl.graph import limits
@@ -111,15 +111,8 @@ def _tensors(
     op = target.op
     for value, place in zip(arguments, spans, strict=True):
         if not isinstance(value, Value):
-            raise SpecError(
-                diagnose(
-                    "E0310",
-                    place,
-                    name=quote(place.text).strip("`"),
-                    kind=f"tensor here, as an argument of `{op.name}`",
-                    value=kind_of(value),
-                )
-            )
+            kind = f"a tensor, as an argument of `{op.name}`"
+            raise wrong_kind(place, quote(place.text), kind, value)
     expected = op.arity
     if op.name in ARITHMETIC.values():
         expected = 2 - len(set(target.statics) & {"left", "right"})

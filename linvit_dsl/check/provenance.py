@@ -60,7 +60,8 @@ def chain(origins: Iterable[Origin | None]) -> tuple[str, ...]:
         for origin in _named(level):
             for link in _links(origin):
                 row = (f"{link.name} = {link.value}", link.how, str(link.span))
-                if row not in rows:
+                # The batch is whatever it is: `B = B` explains nothing.
+                if row not in rows and link.name != link.value:
                     rows.append(row)
             below += _source(origin).operands
         level = below

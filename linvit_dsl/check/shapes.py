@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from linvit_dsl.check.provenance import Misfit, chain, named, roots
-from linvit_dsl.check.values import UNKNOWN, Number, Poisoned, Result, literal
+from linvit_dsl.check.values import UNKNOWN, Number, Poisoned, Result, literal, wrong_kind
 from linvit_dsl.errors import Diagnostic, Label, Span, SpecError, diagnose
 from linvit_dsl.graph.ir import Dim, Origin, TensorType, Value
 from linvit_dsl.graph.size import Poly
@@ -38,13 +38,13 @@ class ShapeMatch:
             self._match_list(shape, value, what, place)
             return
         if not isinstance(value, Value):
-            kind = "tensor of shape " + " ".join(shape.span.text.split())
-            raise SpecError(diagnose("E0310", place, name=what, kind=kind, value=_count(value)))
+            kind = "a tensor of shape " + " ".join(shape.span.text.split())
+            raise _mismatch(place, what, kind, shape, value)
         self._match_tensor(shape, value.type, what, place)
 
     def _match_list(self, shape: ast.ListShape, value: Result, what: str, place: Span) -> None:
         if not isinstance(value, tuple):
-            raise SpecError(diagnose("E0310", place, name=what, kind="list", value=_count(value)))
+            raise _mismatch(place, what, "a list", shape, value)
         count = literal(len(value), place)
         self._axis(shape.count, Dim(len(value), count.origin), 0, what, place)
         for item in value:
@@ -215,7 +215,8 @@ def _sums(dim: Dim, parts: list[Dim]) -> bool:
     return total == Poly.of(dim.size)
 
 
-def _count(value: Result) -> str:
-    if isinstance(value, tuple):
-        return f"a list of {len(value)}"
-    return "a tensor" if isinstance(value, Value) else "a static value"
+def _mismatch(place: Span, what: str, kind: str, shape: ast.Shape, value: Result) -> SpecError:
+    """E0310 for a tensor or list: `what` is a name, or words such as `the result`."""
+    told = f"a list of {len(value)}" if isinstance(value, tuple) else ""
+    name = what if " " in what else f"`{what}`"
+    return wrong_kind(place, name, kind, value, Label(shape.span, "declared here"), told=told)

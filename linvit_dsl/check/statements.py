@@ -7,6 +7,7 @@ elaborator. Errors: E0501 to E0504 for costs, E0510 to E0513 for shapes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from linvit_dsl.check.arithmetic import whole
@@ -15,7 +16,7 @@ from linvit_dsl.check.expressions import Expressions
 from linvit_dsl.check.models import declared_inputs, specialised
 from linvit_dsl.check.provenance import chain, named
 from linvit_dsl.check.values import BlockValue, Number, Poisoned, Result
-from linvit_dsl.errors import Span, SpecError, diagnose
+from linvit_dsl.errors import Label, Span, SpecError, diagnose
 from linvit_dsl.graph.ir import Dim, TensorType, Value
 from linvit_dsl.graph.size import Poly, at_batch
 from linvit_dsl.syntax import ast
@@ -71,10 +72,45 @@ def _model(scope: Expressions, item: ast.Expectation | ast.Check) -> BlockValue:
 
 def _expectation(scope: Expressions, item: ast.Expectation) -> None:
     value = _model(scope, item)
-    graph = specialised(scope.elaborator, value, item.model.span, {})
+    graph = specialised(scope.elaborator, value, item.model.span, {}, _Sized(item))
     if graph is not None:
         name = " ".join(item.model.span.text.split())
         scope.elaborator.judge(scope, item, name, graph)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sized:
+    """The inputs that a block declares, for a statement about its cost."""
+
+    item: ast.Expectation
+
+    def __call__(
+        self, elaborator: Elaborator, block: BlockValue
+    ) -> tuple[tuple[Result, Span], ...]:
+        """The tensors, each with the place of the statement.
+
+        Raises:
+            SpecError: E0319, the cost depends on a size that is open in the block.
+        """
+        place = self.item.model.span
+        try:
+            return tuple((tensor, place) for tensor in declared_inputs(elaborator, block))
+        except SpecError as error:
+            label = Label(place, f"this `{self.item.keyword}` needs it")
+            helps = (
+                f"say it in the body of `{block.name}`, where it is asked for the sizes in use: "
+                f"`expect {' '.join(self.item.condition.span.text.split())}`",
+            )
+            if self.item.keyword == "claim":
+                helps = ("make the claim of a model, or of a block whose sizes are static",)
+            found = error.diagnostics
+            changed = (
+                replace(d, secondary=(*d.secondary, label), helps=(*d.helps, *helps))
+                if d.code == "E0319"
+                else d
+                for d in found
+            )
+            raise SpecError(*changed) from None
 
 
 class _Check:

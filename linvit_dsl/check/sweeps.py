@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import product
+from math import prod
 
 from linvit_dsl.check.axes import Axis, Cell, Point, read_axes
 from linvit_dsl.check.conditions import Conditions, at_point
@@ -119,7 +120,7 @@ class _Check:
         if not points or not self.item.axes:
             if self._is_cut_short():
                 raise Poisoned
-            raise SpecError(diagnose("E0523", self.item.name.span, name=self.item.name.name))
+            raise SpecError(self._pointless(axes))
         self._verify_models(value, points)
         self._verify_recipes(points)
         self._tell(len(points))
@@ -133,6 +134,28 @@ class _Check:
                 one = replace(one, name=f"{one.name}'")
             made[one.name] = one
         return Sweep(self.item.name.name, self.item.model.name, varied, tuple(made.values()))
+
+    def _pointless(self, axes: tuple[Axis, ...]) -> Diagnostic:
+        """E0523."""
+        item = self.item
+        place, problem, helps = item.name.span, "has no points", ()
+        labels: tuple[Label, ...] = ()
+        empty = [vary for vary, axis in zip(item.axes, axes, strict=False) if not axis.rows]
+        if not item.axes:
+            problem = "varies nothing"
+            line = next((f"`{f.name.name} in [...]`" for f in item.fields), "`depth in [6, 12]`")
+            helps = (f"give something its values, one of them or more: {line}",)
+        elif empty:
+            labels = tuple(Label(vary.values.span, "no values") for vary in empty)
+        else:
+            count = prod(len(axis.rows) for axis in axes)
+            each = f"true at none of {count} combinations" if count > 1 else "not true"
+            if len(item.conditions) > 1:
+                each = f"with the others {each}"
+            labels = tuple(Label(condition.span, each) for condition in item.conditions[:1])
+        return diagnose(
+            "E0523", place, secondary=labels, helps=helps, name=item.name.name, problem=problem
+        )
 
     def _is_cut_short(self) -> bool:
         """Whether a line of it could not be read, which was reported."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from linvit_dsl.errors import Span
+from linvit_dsl.errors import Label, Span, SpecError, diagnose
 from linvit_dsl.graph.ir import BlockName, Initializer, Origin, Slot, Value
 from linvit_dsl.graph.size import Poly
 from linvit_dsl.syntax import ast
@@ -218,6 +218,36 @@ def kind_of(value: Result) -> str:
             return "a function"
         case ModuleValue():
             return "a module"
+
+
+def wrong_kind(
+    place: Span, name: str, expected: str, value: Result, *labels: Label, told: str = ""
+) -> SpecError:
+    """E0310: something else is expected than what stands at `place`.
+
+    Args:
+        place: Where it stands.
+        name: What the message calls it.
+        expected: What it must be, with the article.
+        value: What it is. Where that comes from elsewhere, the place is shown.
+        labels: Where it is said what it must be.
+        told: How to call what it is, if not by its kind.
+    """
+    came: Span | None = None
+    if isinstance(value, Value):
+        came = value.span
+    elif isinstance(value, Number):
+        came = value.origin.span
+    if came is not None and (came.source is not place.source or not _touch(came, place)):
+        labels = (*labels, Label(came, f"{kind_of(value)} from here"))
+    told = told or kind_of(value)
+    found = diagnose("E0310", place, secondary=labels, name=name, kind=expected, value=told)
+    return SpecError(found)
+
+
+def _touch(one: Span, other: Span) -> bool:
+    """Whether one of two places in a text is shown with the other."""
+    return one.start < other.end and other.start < one.end
 
 
 def printable(value: Static | Value) -> object:

@@ -205,3 +205,32 @@ def test_a_negative_tolerance_is_told_as_it_is_written(tolerance: str) -> None:
     (found,), _ = examined(f"{MODEL}expect M: params == 76 within -{tolerance}")
     assert found.message == f"a cost cannot differ by `-{tolerance}`"
     assert found.helps == (f"`within {tolerance}` allows it in both directions",)
+
+
+@pytest.mark.parametrize(
+    ("condition", "help_"),
+    [
+        ("80 >= params", "the cost stands on the left: `params <= 80`"),
+        ("params", "`params <= 10M`"),
+        ("params == 76 and macs == 64", "an expectation is one comparison: write a line for each"),
+        ("1 == 1", "on the left stands a cost (params, macs, "),
+    ],
+)
+def test_what_compares_no_cost_is_told_how_to(condition: str, help_: str) -> None:
+    ((found,), _) = examined(f"{MODEL}expect M: {condition}\n")
+    assert found.code == "E0502"
+    assert help_ in found.helps[0]
+
+
+def test_a_cost_at_open_sizes_shows_who_asks() -> None:
+    block = "block F(x: [B, n, d]) -> [B, n, d] { return x |> linear[d]@fc }\n"
+    ((found,), _) = examined(f"{MODEL}{block}expect F: params == 72\n")
+    assert (found.code, found.primary.span.text) == ("E0319", "n")
+    (label,) = found.secondary
+    assert (label.span.text, label.span.line) == ("F", 3)
+    assert "`expect params == 72`" in found.helps[0]
+
+
+def test_the_batch_is_not_explained_by_itself() -> None:
+    ((found,), _) = examined(f"{MODEL}check M: [2, 4] -> [3, 4]\n")
+    assert (found.code, found.notes) == ("E0512", ())

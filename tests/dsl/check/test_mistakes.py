@@ -288,7 +288,9 @@ def test_a_model_trained_twice() -> None:
 
 def test_a_field_set_twice() -> None:
     twice = RECIPE.replace("lr = 1e-3", "lr = 1e-3; lr = 1e-4")
-    assert findings(f"{twice}train M with r\n{DIGITS}") == [("E0202", "`optimizer.lr` is bound twice", 3)]
+    assert findings(f"{twice}train M with r\n{DIGITS}") == [
+        ("E0202", "`optimizer.lr` is bound twice", 3)
+    ]
 
 
 def test_a_kind_that_does_not_exist() -> None:
@@ -480,6 +482,33 @@ def test_a_text_without_quotes_on_the_command_line() -> None:
     elaborate(program, "M", {"mode": '"narrow"'})
 
 
+def test_a_wrong_kind_shows_what_is_expected_and_where_the_value_comes_from() -> None:
+    def told(text: str) -> tuple[str, list[tuple[str, str]]]:
+        Path("m.vit").write_text(text, encoding="utf-8")
+        (found,) = check_program(open_program("m.vit"))
+        assert found.code == "E0310"
+        return found.message, [(label.span.text, label.text) for label in found.secondary]
+
+    message, labels = told(model("  y = x |> relu\n  repeat y { }\n  return x |> linear[4]@fc"))
+    assert message == "`y` must be a number, but is a tensor"
+    assert labels == [("x |> relu", "a tensor from here")]
+    head = "M[k: int = 3](x: [B, 4]) -> [B, 4]"
+    assert told(model("  if k { }\n  return x |> linear[4]@fc", head)) == (
+        "`k` must be true or false, but is a number",
+        [("k: int = 3", "a number from here")],
+    )
+    text = "block F[act: block](x: [*s]) -> [*s] { return x |> act }\n"
+    assert told(text + model("  return x |> F[3] |> linear[4]@fc")) == (
+        "`act` must be a block or an operator, but is a number, 3",
+        [("act: block", "declared here")],
+    )
+    two = model("  return [x, x]")
+    assert told(two) == (
+        "the result must be a tensor of shape [B, 4], but is a list of 2",
+        [("[B, 4]", "declared here")],
+    )
+
+
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
@@ -489,7 +518,7 @@ def test_a_text_without_quotes_on_the_command_line() -> None:
         ("param p: [4] ~ normal[B - 1]", "`normal` needs a number, not B - 1, the batch in it"),
         (
             "a = ceil(B / 2)",
-            "`ceil` is a function of a number that does not depend on the batch, got 1/2*B",
+            "what `ceil` takes must be a number that does not depend on the batch, but is 1/2*B",
         ),
     ],
 )

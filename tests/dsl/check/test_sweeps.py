@@ -136,6 +136,12 @@ def test_names_of_points_stay_apart() -> None:
         ("heads in [1, 2]; where heads > 2", ["E0523"]),
         ("heads in []", ["E0523"]),
         ("heads = 2", ["E0523"]),
+        ("heads in [1, 2, 1]", ["E0540"]),
+        ("scale in [0.5, 1 / 2]", ["E0540"]),
+        ("heads in [k // 2 for k in 2..4]", ["E0540"]),
+        ("(heads, d) in [(1, 4), (1, 8), (1, 4)]", ["E0540"]),
+        ("schedule.decay in [cosine, none, cosine]", ["E0540"]),
+        ("act in [relu, gelu, relu]", ["E0540"]),
         ("", ["E0523"]),
         ("d in 1..40; heads in 1..40", ["E0525"]),
         ("heads in [1]; heads in [2]", ["E0526"]),
@@ -166,6 +172,24 @@ def test_points_that_a_syntax_error_took_away_are_not_missed(lines: str) -> None
     found, sweep = swept(lines)
     assert sweep is None
     assert {d.code[:3] for d in found} == {"E01"}
+
+
+def test_what_a_sweep_without_points_lacks() -> None:
+    def told(lines: str) -> tuple[str, list[tuple[str, str]]]:
+        (found,), _ = swept(lines)
+        return found.message, [(label.span.text, label.text) for label in found.secondary]
+
+    assert told("heads = 2") == ("sweep `s` varies nothing", [])
+    assert told("heads in [1]; d in []") == ("sweep `s` has no points", [("[]", "no values")])
+    none = "sweep `s` has no points"
+    lines = "heads in [1, 2]; where heads > 2"
+    assert told(lines) == (none, [("heads > 2", "true at none of 2 combinations")])
+    assert points("heads in [2]; d = 4") == [{"heads": "2"}]
+
+
+def test_an_epoch_is_no_step() -> None:
+    assert len(points("schedule.warmup in [5ep, 5it]")) == 2
+    assert codes("schedule.warmup in [5ep, 5]") == ["E0540"]
 
 
 def test_a_misspelt_axis_has_a_fix_where_one_is_meant() -> None:
