@@ -28,6 +28,14 @@ settings.register_profile(
 settings.load_profile("linvit")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _reports_of_bugs(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Reports of internal errors lie with the other files of the tests, and go with them."""
+    from linvit_dsl.cli import failures
+
+    failures.REPORTS = tmp_path_factory.mktemp("reports")
+
+
 @dataclass(frozen=True, slots=True)
 class Golden:
     """Compares text with the reviewed copy of it under `tests/golden`, or replaces the copy.

@@ -17,8 +17,22 @@ if TYPE_CHECKING:
     Findings = tuple[Sequence[Diagnostic], Omitted]
 
 
+EXAMPLES = """\
+examples:
+  linvit check my.vit                everything that is wrong with the file
+  linvit check my.vit --fix --diff   what the certain fixes would change
+  linvit check my.vit:Small --set heads=3
+  linvit check my.vit --watch        again after every change, until Ctrl-C
+
+Exit code 1 if there is an error; warnings alone give 0. `linvit explain CODE`
+tells more about one.
+"""
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
+    parser.epilog = EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "specs",
         metavar="SPEC[:MODEL]",

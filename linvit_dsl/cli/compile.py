@@ -14,8 +14,21 @@ if TYPE_CHECKING:
     from linvit_codegen import Generated
 
 
+EXAMPLES = """\
+examples:
+  linvit compile my.vit:Small              small.py, a module to import and read
+  linvit compile my.vit -o net.py --standalone
+  linvit compile my.vit --check            is the file on the disk up to date?
+  linvit compile ripplevit --set stages=2 --stdout
+
+A file that was edited by hand is not overwritten without --force.
+"""
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
+    parser.epilog = EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add_spec(parser)
     parser.add_argument(
         "-o", metavar="FILE", type=Path, help="where to write (default: named after the model)"

@@ -7,9 +7,21 @@ import argparse
 from linvit_dsl.cli.arguments import add_format, add_spec, load_model, settings
 from linvit_dsl.cli.failures import UsageProblem
 
+EXAMPLES = """\
+examples:
+  linvit cost ripplevit                      every part of the model, for one image
+  linvit cost my.vit:Small --depth 2 --batch 128
+  linvit cost ripplevit --set image=64 --advice
+
+Counted from the spec, without torch: trained numbers, multiply-adds (1 MAC =
+2 FLOP), and the bytes that backward keeps in float32.
+"""
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
+    parser.epilog = EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add_spec(parser)
     parser.add_argument(
         "--batch", metavar="N", type=int, default=1, help="images that are computed at once (1)"

@@ -34,8 +34,21 @@ class Trained:
     step: int | None = None
 
 
+EXAMPLES = """\
+examples:
+  linvit eval runs/a                          its best weights on the test images
+  linvit eval runs/a --weights last --format json
+  linvit eval small.safetensors --data digits
+
+The model of a run folder is Python that is executed: evaluate runs that you
+trust. A .safetensors file holds its spec as text, and runs nothing of its own.
+"""
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
+    parser.epilog = EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "trained",
         metavar="RUN|FILE",

@@ -10,9 +10,21 @@ from pathlib import Path
 from linvit_dsl.cli.arguments import add_overrides, load_model, settings
 from linvit_dsl.cli.failures import UsageProblem, writing
 
+EXAMPLES = """\
+examples:
+  linvit export my.vit:Small -o small.pt2 --weights runs/a
+  linvit export my.vit -o small.onnx --weights runs/a --batch 1
+  linvit export my.vit -o small.safetensors --weights runs/a
+
+The file is compared with the model on random images before it is written; what
+differs is not written.
+"""
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
+    parser.epilog = EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "spec",
         metavar="SPEC[:MODEL]",

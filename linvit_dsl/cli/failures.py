@@ -12,6 +12,9 @@ from linvit_dsl.cli.output import show
 from linvit_dsl.errors import LinvitError
 from linvit_runtime.errors import RunProblem
 
+REPORTS: Path | None = None
+"""Where reports of internal errors are saved; None: in the folder for temporary files."""
+
 REJECTED, USAGE, INTERNAL, STORAGE, INTERRUPTED, BROKEN_PIPE = 1, 2, 70, 74, 130, 141
 
 
@@ -76,7 +79,7 @@ def _report_bug(error: BaseException, *, debug: bool) -> int:
         _say(text.rstrip())
         return INTERNAL
     try:
-        handle, path = tempfile.mkstemp(prefix="linvit-report-", suffix=".txt", text=True)
+        handle, path = tempfile.mkstemp(".txt", "linvit-report-", REPORTS, text=True)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(f"command: {sys.argv}\n\n{text}")
         _say(f"  This is a bug in linvit. Please report it with the file {path}")

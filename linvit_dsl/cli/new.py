@@ -37,7 +37,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("name", metavar="NAME", help="of the file, perhaps in a folder")
+    parser.add_argument(
+        "name", metavar="NAME", help="of the file, perhaps in a folder, which is made if need be"
+    )
     parser.add_argument(
         "--template",
         metavar="NAME",
@@ -58,6 +60,7 @@ def run(options: argparse.Namespace) -> int:
     model = model_name(path.stem)
     text = spec_text(options.template, model, path)
     with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with path.open("x", encoding="utf-8", newline="\n") as file:
                 file.write(text)

@@ -8,9 +8,20 @@ from pathlib import Path
 from linvit_dsl.cli.arguments import add_spec, load_model, settings
 from linvit_dsl.cli.failures import writing
 
+EXAMPLES = """\
+examples:
+  linvit render my.vit -o my.svg               two levels of blocks
+  linvit render ripplevit -o ripple.pdf --detail 3 --costs
+  linvit render my.vit:Small -o small.mmd      Mermaid, for a README
+
+Labels are those of the spec, and the keys of checkpoints.
+"""
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
+    parser.epilog = EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add_spec(parser)
     parser.add_argument(
         "-o",

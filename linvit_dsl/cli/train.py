@@ -27,8 +27,22 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 
 
+EXAMPLES = """\
+examples:
+  linvit train my.vit:SmallDigits               by the recipe of its `train` line
+  linvit train my.vit --set optimizer.lr=1e-3 stages=2 --epochs 5
+  linvit train my.vit --run runs/a --resume auto
+  torchrun --nproc-per-node 2 -m linvit_dsl -- train my.vit --run runs/b
+
+A run ended by Ctrl-C or SIGTERM is saved, and goes on with --resume. Exit code 3
+if the loss is no number any more.
+"""
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
+    parser.epilog = EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add_spec(parser, overrides="static parameter (stages=2) or recipe field (optimizer.lr=1e-3)")
     parser.add_argument(
         "--run", metavar="DIR", type=Path, help="the run folder (default: in runs/, by content)"

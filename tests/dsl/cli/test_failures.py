@@ -129,15 +129,17 @@ def test_a_problem_with_data_says_what_to_do(
 def test_70_for_a_bug_and_a_report_to_send(
     screen: Screen, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("linvit_dsl.cli.failures.REPORTS", tmp_path)
     monkeypatch.setattr(explain, "run", raising(TypeError("two left feet")))
     assert screen.run("explain", "E0301") == 70
     assert "internal error: TypeError: two left feet" in screen.err
     assert "Please report" in screen.err
     assert "Traceback" not in screen.err
-    report = Path(screen.err.split()[-1]).read_text()
-    assert "Traceback" in report
-    assert "two left feet" in report
+    (report,) = tmp_path.glob("linvit-report-*")
+    assert report == Path(screen.err.split()[-1])
+    text = report.read_text()
+    assert "Traceback" in text
+    assert "two left feet" in text
 
 
 def test_a_bug_shows_its_traceback_where_asked(

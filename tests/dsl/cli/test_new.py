@@ -45,6 +45,7 @@ def test_its_second_model_trains_on_the_digits(
         ("my-second_vit.vit", "my-second_vit.vit", "MySecondVit"),
         ("RippleNet", "RippleNet.vit", "RippleNet"),
         ("folder/x", "folder/x.vit", "X"),
+        ("new/folder/x", "new/folder/x.vit", "X"),
         ("n" * 58, "n" * 58 + ".vit", "N" + "n" * 57),
     ],
 )
@@ -66,7 +67,7 @@ def test_names(name: str, file: str, model: str) -> None:
         (("ViT",), 2, "`ViT` is a block that the spec imports"),
         (("QKV", "--template", "mixer"), 2, "`QKV` is a block"),
         (("x", "--template", "swin"), 2, "swin"),
-        (("nowhere/x",), 74, "cannot write nowhere/x.vit"),
+        (("there.vit/x",), 74, "cannot write there.vit/x.vit"),
     ],
 )
 def test_words_that_make_no_sense(

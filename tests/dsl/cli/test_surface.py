@@ -6,7 +6,8 @@ import pytest
 
 from linvit_dsl import __version__
 from linvit_dsl.cli import main
-from linvit_dsl.cli.parser import VERBS
+from linvit_dsl.cli.failures import UsageProblem
+from linvit_dsl.cli.parser import VERBS, parse
 from tests.conftest import Golden
 
 OPTIONS = {
@@ -69,6 +70,7 @@ OPTIONS = {
         "--batch",
         "--opset",
     },
+    "kernels": {"--help", "ACTION"},
     "eval": {"RUN|FILE", "--help", "--weights", "--batch", "--data", "--device", "--format"},
 }
 
@@ -102,6 +104,17 @@ def test_the_help_of_a_verb_is_the_reviewed_one(
     verb: str, capsys: pytest.CaptureFixture[str], golden: Golden
 ) -> None:
     golden.check(f"cli/{verb}.txt", help_of(capsys, verb))
+
+
+@pytest.mark.parametrize("verb", sorted(set(OPTIONS) - {"explain"}))
+def test_the_examples_of_a_verb_can_be_typed(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = re.findall(rf"^  linvit ({verb} .*)$", help_of(capsys, verb), re.MULTILINE)
+    assert len(lines) >= 2
+    for line in lines:
+        words, *_ = re.split(r"  +| < ", line)
+        assert parse(words.split()).verb == verb
+    with pytest.raises(UsageProblem):
+        parse([verb, "--no-such-option"])
 
 
 def test_the_help_of_linvit_is_the_reviewed_one(
