@@ -1,11 +1,12 @@
 """Turns linear attention that is written out in pieces into calls of its kernel.
 
 The pieces are recognised by what they compute, not by the names of blocks. A kernel call never
-holds phi(q) or phi(k) in memory, and keeps only q, k, v and the state for backward. Several reads
-of one state, as in HydraAttention, become one call: the queries stand one after the other along
-the token axis, and each is answered by itself. Whatever else reads the state would compute it a
-second time, as would every iteration of a loop that it was made before, so then the pieces stay as
-they are.
+holds phi(q) or phi(k) in memory, and keeps only q, k, v and the state for backward. A feature map
+that the kernel does not know is computed before it, and its features are what the kernel is given:
+in blocks written out, and in calls of `linear_attention` with such a map. Several reads of one
+state, as in HydraAttention, become one call: the queries stand one after the other along the token
+axis, and each is answered by itself. Whatever else reads the state would compute it a second time,
+as would every iteration of a loop that it was made before, so then the pieces stay as they are.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from linvit_codegen.passes.dead_code import live_values
 from linvit_codegen.passes.linear_attention import LinearRead, kernel_block, match_read
 from linvit_codegen.passes.rewrite import Block, Leaf, edited, everywhere, results_of
 from linvit_codegen.passes.terms import Term, Terms
+from linvit_dsl.graph.intrinsics import kernel_feature_map
 from linvit_dsl.graph.ir import Apply, Call, Graph, Node, Repeat, Store, Value
 from linvit_dsl.ops.attributes import Attributes
 from linvit_dsl.ops.concat import Concat
@@ -35,7 +37,8 @@ def with_fused_attention(top: Graph) -> Graph:
 
 
 def _block(graph: Graph) -> Graph:
-    reads = {} if graph.intrinsic else _reads(graph)  # whose body says what the kernel computes
+    is_kernel = kernel_feature_map(graph) is not None  # its body says what the kernel computes
+    reads = {} if is_kernel else _reads(graph)
     if not reads:
         return graph
     # What is read once all reads are kernel calls: a state among it has another reader.

@@ -27,6 +27,7 @@ from linvit_dsl.ops.pattern import Pattern, parse_pattern, solve, spell_out
 from linvit_dsl.ops.rearrange import Rearrange
 from linvit_dsl.ops.reduce import Reduce
 from linvit_dsl.ops.relu import Relu
+from linvit_dsl.ops.softmax import Softmax
 
 STATE = "b h l m, b h l e -> b h m e"
 SUM = "b h l m -> b h m 1"
@@ -38,8 +39,9 @@ class LinearRead:
     """One read of a state.
 
     Args:
-        q, k, v: Values of the graph, `[b, h, n, c]`, `[b, h, l, c]` and `[b, h, l, e]`.
-        feature_map: As the kernel calls it.
+        q, k, v: Values of the graph, `[b, h, n, c]`, `[b, h, l, c]` and `[b, h, l, e]`. With a
+            feature map that the kernel does not know, q and k are its features.
+        feature_map: As the kernel calls it; `identity` for one that it does not know.
         eps: Added to the denominator.
         state: S and z. Reads with equal states read the same one.
         state_values: Those of S and z that are values of the graph, not of a block below.
@@ -70,8 +72,10 @@ def match_read(terms: Terms, value: Value) -> LinearRead | None:
         return None
     (fk, v), (summed,) = state[1], total[1]
     queries, keys = _feature_map(terms, fq), _feature_map(terms, fk)
-    if summed != fk or queries is None or keys is None or queries[0] != keys[0]:
+    if summed != fk:
         return None
+    if queries is None or keys is None or queries[0] != keys[0]:
+        queries, keys = ("identity", fq), ("identity", fk)
     q, k, v = (terms.outermost(term) for term in (queries[1], keys[1], v))
     if q is None or k is None or v is None or not all(_fits(tensor, q) for tensor in (q, k, v)):
         return None
@@ -141,19 +145,26 @@ def _feature_map(terms: Terms, term: Term) -> tuple[str, Term] | None:
     """The feature map that makes a term, as the kernel calls it, and what it is applied to."""
     if x := _applied(terms, term, Relu):
         return "relu", x[0]
+    if (x := _applied(terms, term, Softmax)) and _axis_of(terms, term) == -1:
+        return "softmax", x[0]
     if halves := _applied(terms, term, Concat):
-        head = terms.head(term)
-        assert head is not None, "concat makes it"
-        attributes, rank = head[0].attributes, len(head[0].result_types[0].dims)
-        assert isinstance(attributes, Concat.Attributes), "of its own operator"
         positive = [_applied(terms, half, Relu) for half in halves]
-        if len(halves) == 2 and positive[0] and positive[1] and attributes.axis % rank == rank - 1:
+        if len(halves) == 2 and positive[0] and positive[1] and _axis_of(terms, term) == -1:
             negated = _applied(terms, positive[1][0], Neg)
             return ("split_relu", positive[0][0]) if negated == positive[0] else None
         return None
     number, rest = _sum_with_number(terms, term)
     x = _applied(terms, rest, Elu)
     return ("elu_plus_one", x[0]) if x and number == 1 else None
+
+
+def _axis_of(terms: Terms, term: Term) -> int:
+    """Along which axis, counted from the last, the operator acts that makes a term."""
+    head = terms.head(term)
+    assert head is not None, "an operator makes it"
+    attributes, rank = head[0].attributes, len(head[0].result_types[0].dims)
+    assert isinstance(attributes, Concat.Attributes | Softmax.Attributes), "it has an axis"
+    return attributes.axis % rank - rank
 
 
 class _Body:
@@ -171,6 +182,10 @@ class _Body:
         return result
 
     def features(self, feature_map: str, x: Value) -> Value:
+        if feature_map == "identity":
+            return x
+        if feature_map == "softmax":
+            return self.apply(Softmax, Softmax.Attributes(axis=-1), x)
         if feature_map == "relu":
             return self.apply(Relu, Relu.Attributes(), x)
         if feature_map == "elu_plus_one":

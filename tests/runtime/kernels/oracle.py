@@ -9,6 +9,15 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
+from linvit_runtime.kernels import FEATURE_MAPS
+
+HALF_PRECISION = {
+    torch.bfloat16: ("split_relu", "softmax"),
+    torch.float16: ("elu_plus_one", "identity"),
+}
+"""Feature maps to be tried in half precision: a kernel loads and stores alike for all of them, and
+takes seconds to compile."""
+
 Shape = tuple[int, int, int, int, int, int]
 Inputs = tuple[Tensor, Tensor, Tensor]
 
@@ -36,6 +45,11 @@ def attention(
     num = torch.einsum("bhnl,blhe->bnhe", A, v.double())
     den = A.sum(-1).permute(0, 2, 1).unsqueeze(-1)
     return (num / (den + eps)).flatten(2)
+
+
+def maps_and_dtypes(dtypes: Iterable[torch.dtype]) -> list[tuple[str, torch.dtype]]:
+    """Return every feature map with every dtype, in half precision with one of its own."""
+    return [(name, dtype) for dtype in dtypes for name in HALF_PRECISION.get(dtype, FEATURE_MAPS)]
 
 
 def relative_error(actual: Tensor, expected: Tensor) -> float:

@@ -13,13 +13,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from linvit_runtime.kernels import FEATURE_MAPS, linear_attention
+from linvit_runtime.kernels import linear_attention
 from linvit_runtime.kernels.cpu import launch as cpu_launch
 from linvit_runtime.kernels.cpu.plan import CpuPlan, choose_cpu_plan, vector_lanes
 from tests.runtime.kernels.oracle import (
     attention,
     each,
     inputs_of,
+    maps_and_dtypes,
     random_inputs,
     relative_error,
 )
@@ -81,8 +82,7 @@ def test_every_vector_width_computes_the_definition(
     assert max(errors(plan_for(feature_map, inputs, lanes), inputs)) < 2e-6
 
 
-@pytest.mark.parametrize("feature_map", FEATURE_MAPS)
-@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+@pytest.mark.parametrize(("feature_map", "dtype"), maps_and_dtypes(TOLERANCES), ids=str)
 @pytest.mark.usefixtures("poisoned")
 def test_every_element_type_computes_the_definition(feature_map: str, dtype: torch.dtype) -> None:
     inputs = inputs_of(feature_map, (2, 37, 41, 2, 12, 11), dtype)

@@ -15,6 +15,7 @@ from tests.runtime.kernels.oracle import (
     check_attention,
     each,
     inputs_of,
+    maps_and_dtypes,
     random_inputs,
     random_leaves,
 )
@@ -27,8 +28,7 @@ TOLERANCES = {  # of the relative error; half precision is the rounding of input
 }
 
 
-@pytest.mark.parametrize("feature_map", FEATURE_MAPS)
-@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize(("feature_map", "dtype"), maps_and_dtypes(TOLERANCES), ids=str)
 def test_it_is_the_definition(feature_map: str, dtype: torch.dtype) -> None:
     check_attention(linear_attention, feature_map, dtype, TOLERANCES[dtype])
 

@@ -4,10 +4,10 @@
 # passes: fused_attention, evaluation_order, common_subexpressions, rearrangements,
 #   dead_code
 # sources sha256:...
-# body sha256:a6a466c2ce45aba1de2d5f395b2e2fe85a239ebb658a6ab530cb1d964a173cde
+# body sha256:f60827247a040374b573fff0f577d5ab02e6ff69e1e49cb59fbec089319d972b
 import torch
 import torch.nn.functional as F
-from linvit_runtime import init, layers, trace
+from linvit_runtime import init, kernels, layers, trace
 from torch import Tensor, nn
 
 __all__ = ["FlattenViT"]
@@ -103,29 +103,17 @@ def focused(x: Tensor) -> Tensor:
     return y * (long / short).pow(0.5)
 
 
-@layers.float32
-def linear_state(fk: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """fk [B, 6, 65, 64], v [B, 6, 65, 64] -> [B, 6, 64, 64], [B, 6, 64, 1]."""
-    # s = einsum["... l m, ... l e -> ... m e"](fk, v)
-    s = torch.einsum("...lm,...le->...me", fk, v)
-    # z = reduce["... l m -> ... m 1", sum](fk)
-    z = fk.sum(2).unsqueeze(-1)
-    return s, z
-
-
-@layers.float32
-def linear_read(fq: Tensor, s: Tensor, z: Tensor) -> Tensor:
-    """fq [B, 6, 65, 64], s [B, 6, 64, 64], z [B, 6, 64, 1] -> [B, 6, 65, 64]."""
-    # return matmul(fq, s) / (matmul(fq, z) + eps)
-    return fq @ s / (fq @ z + 1e-06)
-
-
 def linear_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """q [B, 6, 65, 64], k [B, 6, 65, 64], v [B, 6, 65, 64] -> [B, 65, 384]."""
     # (s, z) = LinearState(feature(k), v)
-    s, z = linear_state(focused(k), v)
+    focused_2 = focused(k)
     # return LinearRead[eps](feature(q), s, z) |> rearrange["b h n e -> b n (h e)"]
-    return linear_read(focused(q), s, z).transpose(1, 2).flatten(2)
+    return kernels.linear_attention(
+        focused(q).transpose(1, 2),
+        focused_2.transpose(1, 2),
+        v.transpose(1, 2),
+        feature_map="identity",
+    )
 
 
 class FocusedAttention(nn.Module):
