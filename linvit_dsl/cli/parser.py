@@ -7,7 +7,19 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from linvit_dsl import __version__
-from linvit_dsl.cli import check, cost, diff, explain, export, fmt, list_specs, new, render, train
+from linvit_dsl.cli import (
+    check,
+    cost,
+    diff,
+    explain,
+    export,
+    fmt,
+    kernels,
+    list_specs,
+    new,
+    render,
+    train,
+)
 from linvit_dsl.cli import compile as compile_verb
 from linvit_dsl.cli import eval as eval_verb
 from linvit_dsl.cli.failures import UsageProblem
@@ -28,6 +40,7 @@ VERBS: dict[str, tuple[str, str, Configure]] = {
     "train": ("SPEC[:MODEL]", "train a model by its recipe", train.configure),
     "eval": ("RUN|FILE", "measure a trained model", eval_verb.configure),
     "export": ("SPEC[:MODEL] -o FILE", "write a model for other programs", export.configure),
+    "kernels": ("ACTION ...", "compile CUDA kernels ahead, or verify them", kernels.configure),
 }
 
 

@@ -63,7 +63,7 @@ def test_kernels_assemble_without_spills(
     assert sizes[0] <= SHARED_MEMORY_LIMIT
     assert built.spill_bytes == 0
     assert built.registers <= MAX_REGISTERS
-    assert built.static_shared_bytes == sizes[0]
+    assert built.shared_bytes == sizes[0]
     assert f".entry {kernel.name}(" in text
     assert built.cubin.startswith(b"\x7fELF")
 

@@ -53,7 +53,7 @@ class BuiltKernel:
         cubin: The machine code, an ELF file.
         registers: Per thread.
         spill_bytes: Per thread, stored to and loaded from local memory because registers ran out.
-        static_shared_bytes: Per CTA, beside the dynamic shared memory that the kernel asks for.
+        shared_bytes: Shared memory per CTA, static and dynamic.
         seconds: What compiling took.
         from_cache: Whether it was read from the disk.
     """
@@ -63,7 +63,7 @@ class BuiltKernel:
     cubin: bytes
     registers: int
     spill_bytes: int
-    static_shared_bytes: int
+    shared_bytes: int
     seconds: float
     from_cache: bool = False
 
@@ -132,7 +132,7 @@ def compile_kernel(kernel: Kernel, capability: Capability) -> BuiltKernel:
         cubin=cubin,
         registers=int(_found(r"Used (\d+) registers", log)[1]),
         spill_bytes=int(spills[1]) + int(spills[2]),
-        static_shared_bytes=sum(map(int, shared)),
+        shared_bytes=kernel.shared_bytes + sum(map(int, shared)),
         seconds=time.perf_counter() - start,
     )
 
@@ -190,6 +190,16 @@ def _link(text: str, arch: str) -> tuple[bytes, str]:
     options = core.LinkerOptions(arch=arch, ptxas_options=["-v"])
     linker = core.Linker(core.ObjectCode.from_ptx(text.encode()), options=options)
     return bytes(linker.link("cubin").code), linker.get_info_log()
+
+
+def cached_kernels() -> tuple[tuple[Path, BuiltKernel], ...]:
+    """The whole entries of the cache, by name; damaged ones are left out."""
+    try:
+        paths = sorted(cache_folder().glob("*.cubin"))
+    except RuntimeError:
+        return ()
+    entries = ((path, _read_entry(path)) for path in paths)
+    return tuple((path, built) for path, built in entries if built is not None)
 
 
 # What an entry depends on.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from linvit_runtime.kernels.cuda.choose import Call, Choice
+from linvit_runtime.kernels.cuda.kernel import Kernel
 from linvit_runtime.kernels.cuda.launch import prepare
 from linvit_runtime.kernels.cuda.plan import SimtPlan
 from linvit_runtime.kernels.cuda.simt_forward import forward_kernel
@@ -28,6 +29,11 @@ def make_pass(call: Call, choice: Choice, device: int) -> "SimtForward":
     """
     assert choice.plan is not None
     return SimtForward(call, choice.plan, device)
+
+
+def kernels_of(choice: Choice) -> tuple[Kernel, ...]:
+    """The kernels that the pass of a choice launches, in order; none for torch."""
+    return () if choice.plan is None else (forward_kernel(choice.plan),)
 
 
 class SimtForward:
