@@ -47,6 +47,8 @@ CASES = [
     ("agent", "AgentViT", {"agents": [3, 2], "width": 12}),
     ("flatten", "FlattenViT", {"power": 2}),
     ("feature_maps", "EfficientAttentionViT", {}),
+    ("feature_maps", "SoftmaxFeatureViT", {}),
+    ("feature_maps", "ExpViT", {"width": 12}),
     ("grouped_query", "GroupedQueryLinearViT", {}),
     ("hydravit", "HydraViT", {"branches": 3, "fusion": '"concat"'}),
     ("ripplevit", "RippleViTFullQuery", {"stages": 2}),

@@ -74,6 +74,19 @@ model Attentions(x: [B, 6, 8]) -> [B, 6, 8] {
   return x |> Pieces@a |> ByHand@b |> TwoReaders@c |> StateInUse@d
 }
 """,
+    "fused_attention_other_maps": """
+from std.nn import QKV, MergeHeads
+from std.linear_attention import LinearState, LinearRead, linear_attention
+
+model OtherMaps(x: [B, 6, 8]) -> [B, 6, 8] {
+  (q, k, v) = x |> QKV[2]@qkv
+  (s, z) = LinearState(exp(k), v)
+  y = LinearRead[eps = 0](sigmoid(q), s, z) |> MergeHeads
+  (s', z') = LinearState(softmax[-1](k), v)
+  y += LinearRead(softmax[3](q), s', z') |> MergeHeads
+  return y + linear_attention[softmax[-1]](q, k, v) + linear_attention[softmax[2]](q, k, v)
+}
+""",
     "evaluation_order": """
 from std.nn import QKV
 from std.linear_attention import linear_attention
@@ -107,4 +120,4 @@ model Projections(x: [B, 6, 8]) -> [B, 6, 8] {
 }
 """,
 }
-"""By the name of the pass."""
+"""By the name of the pass, and what is special about them."""
