@@ -58,7 +58,9 @@ class SimtForward:
         dtype, device = torch.float32, q.device
         out = S = z = torch.empty(self._out_shape, dtype=dtype, device=device)
         if self._state_shapes:
-            S, z = (torch.empty(shape, dtype=dtype, device=device) for shape in self._state_shapes)
+            S_shape, z_shape = self._state_shapes
+            S = torch.empty(S_shape, dtype=dtype, device=device)
+            z = torch.empty(z_shape, dtype=dtype, device=device)
         self.into(q, k, v, out, S, z, eps)
         return (out if q.dtype is dtype else out.to(q.dtype)), S, z
 
