@@ -40,6 +40,7 @@ def build(spec: str, model: str, statics: Statics) -> nn.Module:
     ("spec", "model"),
     [
         ("linformer", "LinformerViT"),
+        ("linformer", "LinformerViTLayerwise"),
         ("linformer", "LinformerViT224"),
         ("performer", "PerformerViT"),
         ("performer", "PerformerViTTiny"),
@@ -108,6 +109,23 @@ def dead(module: nn.Module) -> set[str]:
         for name, p in module.named_parameters()
         if p.grad is None or p.grad.abs().max() < 1e-14
     }
+
+
+def test_one_projection_for_all_layers_is_an_equal_one_in_each() -> None:
+    layerwise = build("linformer", "LinformerViTLayerwise", {"k": 9}).double()
+    layerwise.E_bias.data += torch.randn(1, 9, 1)
+    given = layerwise.state_dict()
+    other = build("linformer", "LinformerViT", {"k": 9, "share": "kv"}).double()
+    projection = {"E.weight": given["E"], "E.bias": given["E_bias"].flatten()}
+    state = {
+        name: given[name] if ".attn.E." not in name else projection[name.partition("attn.")[2]]
+        for name in other.state_dict()
+    }
+    other.load_state_dict(state)
+    images = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    assert (layerwise(images) - other(images)).abs().max() < 1e-12
+    other.load_state_dict({**state, "layers.1.attn.E.weight": given["E"].roll(1, 0) * 2})
+    assert (layerwise(images) - other(images)).abs().max() > 1e-6
 
 
 def test_a_linformer_tells_another_resolution() -> None:

@@ -141,6 +141,8 @@ def test_costs_are_those_of_the_formulas(
         ("linear", "LinearViTTiny", 119_194),
         ("performer", "PerformerViTTiny", 119_194),
         ("linformer", "LinformerViTTiny", 152_986),
+        # One E and its bias, for all layers and for keys and values: 65 * 64 + 64.
+        ("linformer", "LinformerViTLayerwise", 21_376_996 + 4_224),
         ("nystromformer", "NystromformerViTTiny", 119_722),
         ("hybrid", "HybridViTTiny", 119_782),
         ("ripplevit", "RippleViTTiny", 146_074),
