@@ -22,7 +22,7 @@ from linvit_runtime.kernels.cpu.parts import (
     add_rows,
     clear,
     dot,
-    fetch,
+    fetch_ahead,
     multiply_row,
     project,
     read,
@@ -33,8 +33,8 @@ from linvit_runtime.kernels.cpu.parts import (
     write_input_gradient,
     write_row,
 )
-from linvit_runtime.kernels.cpu.plan import AHEAD, TOKEN_ROWS, CpuPlan
 from linvit_runtime.kernels.cpu.plan import BLOCK as TOKENS
+from linvit_runtime.kernels.cpu.plan import TOKEN_ROWS, CpuPlan
 from linvit_runtime.kernels.cpu.tiles import FLOAT32, as_float32, pointer_to, take_ticket
 
 BACKWARD_ARGUMENTS = (
@@ -132,8 +132,8 @@ def backward_kernel(plan: CpuPlan, version: int) -> Callable[[Any], int]:
         D = X_WIDTH if X_WHOLE else arguments[HEAD_DIM]
         E = V_WIDTH if V_WHOLE else arguments[VALUE_DIM]
         features = D * (1 + SIGNED)
-        q_ahead, out_ahead = AHEAD * arguments[Q_TOKEN], AHEAD * arguments[OUT_TOKEN]
-        k_ahead, v_ahead = AHEAD * arguments[K_TOKEN], AHEAD * arguments[V_TOKEN]
+        q_token, out_token = arguments[Q_TOKEN], arguments[OUT_TOKEN]
+        k_token, v_token = arguments[K_TOKEN], arguments[V_TOKEN]
         thread = take_ticket(arguments, THREADS)
         scratch = pointer_to(arguments[SCRATCH] + thread * arguments[SCRATCH_BYTES], FLOAT32)
         task = take_ticket(arguments, TASKS)
@@ -150,14 +150,14 @@ def backward_kernel(plan: CpuPlan, version: int) -> Callable[[Any], int]:
 
             q_start = image * arguments[Q_BATCH] + head * arguments[Q_HEAD]
             out_start = image * arguments[OUT_BATCH] + head * arguments[OUT_HEAD]
+            k_start = image * arguments[K_BATCH] + head * arguments[K_HEAD]
+            v_start = image * arguments[V_BATCH] + head * arguments[V_HEAD]
             for first in range(0, num_queries, TOKENS):
                 count = min(TOKENS, num_queries - first)
                 for i in range(count):
-                    row = q_start + (first + i) * arguments[Q_TOKEN]
-                    fetch(q, row + q_ahead, D, LINE)
+                    row = q_start + (first + i) * q_token
                     stage_features(q, row, D, scratch, XS + i * F_WIDTH, X_WIDTH, LANES, MAP)
-                    row = out_start + (first + i) * arguments[OUT_TOKEN]
-                    fetch(grad_out, row + out_ahead, E, LINE)
+                    row = out_start + (first + i) * out_token
                     stage(grad_out, row, E, ONE, scratch, GS + i * V_WIDTH, V_WIDTH, LANES)
                 project(
                     scratch, GS, TABLE, PRODUCTS, count,
@@ -177,16 +177,23 @@ def backward_kernel(plan: CpuPlan, version: int) -> Callable[[Any], int]:
                     scratch[WEIGHTS + i] = -w
                     multiply_row(scratch, GS + i * V_WIDTH, V_WIDTH, inverse, LANES)
                 add_rows(scratch, GRAD_Z, first, WEIGHTS, XS, count, F_WIDTH, F_PANEL, LANES)
+                q_row, out_row = (
+                    q_start + (first + TOKENS) * q_token,
+                    out_start + (first + TOKENS) * out_token,
+                )
+                ahead = q, q_row, q_token, D, grad_out, out_row, out_token, E
+                if first + TOKENS >= num_queries:
+                    ahead = k, k_start, k_token, D, v, v_start, v_token, E
                 if SIGN_PANEL:
                     clear(scratch, XS + count * F_WIDTH, (TOKENS - count) * F_WIDTH, LANES)
                     accumulate_by_sign(
                         scratch, GRAD_STATE, first, XS, COLUMNS, GS,
-                        X_WIDTH, V_WIDTH, TOKENS, SIGN_PANEL, LANES,
+                        X_WIDTH, V_WIDTH, ahead, TOKENS, LINE, SIGN_PANEL, LANES,
                     )  # fmt: skip
                 else:
                     accumulate(
                         scratch, GRAD_STATE, first, XS, GS, count,
-                        F_WIDTH, V_WIDTH, ROWS, PANEL, LANES,
+                        F_WIDTH, V_WIDTH, ahead, TOKENS, LINE, ROWS, PANEL, LANES,
                     )  # fmt: skip
 
             # From here on dS and dz times c
@@ -194,22 +201,33 @@ def backward_kernel(plan: CpuPlan, version: int) -> Callable[[Any], int]:
             multiply_row(scratch, GRAD_Z, F_WIDTH, c, LANES)
             transpose(scratch, GRAD_STATE, F_WIDTH, V_WIDTH, scratch, TABLE, F_WIDTH, LANES)
 
-            k_start = image * arguments[K_BATCH] + head * arguments[K_HEAD]
-            v_start = image * arguments[V_BATCH] + head * arguments[V_HEAD]
+            # The next head's first queries are fetched in the last pass over this one's keys.
+            task = take_ticket(arguments, TASKS)
+            then = min(task, arguments[NUM_TASKS] - 1)
+            next_image = then // num_heads
+            next_head = then - next_image * num_heads
+            q_next = next_image * arguments[Q_BATCH] + next_head * arguments[Q_HEAD]
+            out_next = next_image * arguments[OUT_BATCH] + next_head * arguments[OUT_HEAD]
             for first in range(0, num_keys, TOKENS):
                 count = min(TOKENS, num_keys - first)
                 for i in range(count):
-                    row = k_start + (first + i) * arguments[K_TOKEN]
-                    fetch(k, row + k_ahead, D, LINE)
+                    row = k_start + (first + i) * k_token
                     stage_features(k, row, D, scratch, XS + i * F_WIDTH, X_WIDTH, LANES, MAP)
-                    row = v_start + (first + i) * arguments[V_TOKEN]
-                    fetch(v, row + v_ahead, E, LINE)
+                    row = v_start + (first + i) * v_token
                     stage(v, row, E, ONE, scratch, GS + i * V_WIDTH, V_WIDTH, LANES)
                 project(
                     scratch, GS, TABLE, PRODUCTS, count,
                     V_WIDTH, F_WIDTH, TOKEN_ROWS, F_PANEL, LANES,
                 )  # fmt: skip
+                k_row, v_row = (
+                    k_start + (first + TOKENS) * k_token,
+                    v_start + (first + TOKENS) * v_token,
+                )
+                ahead = k, k_row, k_token, D, v, v_row, v_token, E
+                if first + TOKENS >= num_keys:
+                    ahead = q, q_next, q_token, D, grad_out, out_next, out_token, E
                 for i in range(count):
+                    fetch_ahead(ahead, i, i + 1, LINE)
                     x, t = XS + i * F_WIDTH, PRODUCTS + i * F_WIDTH
                     mean = ZERO
                     if MAP == SOFTMAX:
@@ -234,7 +252,6 @@ def backward_kernel(plan: CpuPlan, version: int) -> Callable[[Any], int]:
                     for i in range(count):
                         at = ((image * num_keys + first + i) * num_heads + head) * E
                         write_row(scratch, GS + i * V_WIDTH, ONE, grad_v, at, E, LANES)
-            task = take_ticket(arguments, TASKS)
         return VERSION
 
     return backward

@@ -20,6 +20,7 @@ from linvit_runtime.kernels.cpu.parts import (
     clear,
     dot,
     fetch,
+    fetch_ahead,
     multiply_row,
     project,
     read,
@@ -120,8 +121,8 @@ def forward_kernel(plan: CpuPlan, version: int) -> Callable[[Any], int]:
         D = X_WIDTH if X_WHOLE else arguments[HEAD_DIM]
         E = V_WIDTH if V_WHOLE else arguments[VALUE_DIM]
         features = D * (1 + SIGNED)
-        k_ahead, v_ahead = AHEAD * arguments[K_TOKEN], AHEAD * arguments[V_TOKEN]
-        q_ahead = AHEAD * arguments[Q_TOKEN]
+        k_token, v_token = arguments[K_TOKEN], arguments[V_TOKEN]
+        q_token, out_token = arguments[Q_TOKEN], num_heads * E
         thread = take_ticket(arguments, THREADS)
         scratch = pointer_to(arguments[SCRATCH] + thread * arguments[SCRATCH_BYTES], FLOAT32)
         for i in range(TOKENS):
@@ -132,29 +133,33 @@ def forward_kernel(plan: CpuPlan, version: int) -> Callable[[Any], int]:
             head = task - image * num_heads
             k_start = image * arguments[K_BATCH] + head * arguments[K_HEAD]
             v_start = image * arguments[V_BATCH] + head * arguments[V_HEAD]
+            q_start = image * arguments[Q_BATCH] + head * arguments[Q_HEAD]
+            out_start = (image * num_queries * num_heads + head) * E
             if num_keys == 0:
                 clear(scratch, STATE, F_WIDTH * V_WIDTH + F_WIDTH, LANES)
             for first in range(0, num_keys, TOKENS):
                 count = min(TOKENS, num_keys - first)
                 for i in range(count):
                     row = k_start + (first + i) * arguments[K_TOKEN]
-                    fetch(k, row + k_ahead, D, LINE)
                     stage_features(k, row, D, scratch, KEYS + i * F_WIDTH, X_WIDTH, LANES, MAP)
                     row = v_start + (first + i) * arguments[V_TOKEN]
-                    fetch(v, row + v_ahead, E, LINE)
                     # c rides on v
                     stage(v, row, E, c, scratch, VALUES + i * V_WIDTH, V_WIDTH, LANES)
                 add_rows(scratch, Z, first, ONES, KEYS, count, F_WIDTH, F_PANEL, LANES)
+                k_next, v_next = (first + TOKENS) * k_token, (first + TOKENS) * v_token
+                ahead = k, k_start + k_next, k_token, D, v, v_start + v_next, v_token, E
+                if first + TOKENS >= num_keys:
+                    ahead = q, q_start, q_token, D, out, out_start, out_token, E
                 if SIGN_PANEL:
                     clear(scratch, KEYS + count * F_WIDTH, (TOKENS - count) * F_WIDTH, LANES)
                     accumulate_by_sign(
                         scratch, STATE, first, KEYS, COLUMNS, VALUES,
-                        X_WIDTH, V_WIDTH, TOKENS, SIGN_PANEL, LANES,
+                        X_WIDTH, V_WIDTH, ahead, TOKENS, LINE, SIGN_PANEL, LANES,
                     )  # fmt: skip
                 else:
                     accumulate(
                         scratch, STATE, first, KEYS, VALUES, count,
-                        F_WIDTH, V_WIDTH, ROWS, PANEL, LANES,
+                        F_WIDTH, V_WIDTH, ahead, TOKENS, LINE, ROWS, PANEL, LANES,
                     )  # fmt: skip
             multiply_row(scratch, Z, F_WIDTH, c, LANES)
             if arguments[S_OUT] != 0:
@@ -167,12 +172,19 @@ def forward_kernel(plan: CpuPlan, version: int) -> Callable[[Any], int]:
                         row = load_row(scratch, place, e, V_WIDTH, ONE, LANES)
                         store_row(row, saved_state, at, e, E, LANES)
                     saved_z[task * features + f] = scratch[Z + line]
-            q_start = image * arguments[Q_BATCH] + head * arguments[Q_HEAD]
+            # The next head's first keys are fetched while this one's queries are answered.
+            task = take_ticket(arguments, TASKS)
+            then = min(task, arguments[NUM_TASKS] - 1)
+            next_image = then // num_heads
+            next_head = then - next_image * num_heads
+            k_next = next_image * arguments[K_BATCH] + next_head * arguments[K_HEAD]
+            v_next = next_image * arguments[V_BATCH] + next_head * arguments[V_HEAD]
+            ahead = k, k_next, k_token, D, v, v_next, v_token, E
             for first in range(0, 0 if SIGNED else num_queries, TOKENS):
                 count = min(TOKENS, num_queries - first)
                 for i in range(count):
-                    row = q_start + (first + i) * arguments[Q_TOKEN]
-                    fetch(q, row + q_ahead, D, LINE)
+                    row = q_start + (first + i) * q_token
+                    fetch(q, row + AHEAD * q_token, D, LINE)
                     stage_features(q, row, D, scratch, KEYS + i * F_WIDTH, X_WIDTH, LANES, MAP)
                 project(
                     scratch, KEYS, STATE, VALUES, count,
@@ -181,19 +193,23 @@ def forward_kernel(plan: CpuPlan, version: int) -> Callable[[Any], int]:
                 for i in range(count):
                     product = dot(scratch, KEYS + i * F_WIDTH, Z, F_WIDTH, LANES)
                     inverse = ONE / (product + scaled_eps)
-                    at = ((image * num_queries + first + i) * num_heads + head) * E
+                    at = out_start + (first + i) * out_token
+                    if first == 0:
+                        fetch_ahead(ahead, i, i + 1, LINE)
                     write_row(scratch, VALUES + i * V_WIDTH, inverse, out, at, E, LANES)
             for n in range(num_queries if SIGNED else 0):  # half of the state for each query
-                row = q_start + n * arguments[Q_TOKEN]
-                fetch(q, row + q_ahead, D, LINE)
+                row = q_start + n * q_token
+                at = out_start + n * out_token
+                fetch(q, row + AHEAD * q_token, D, LINE)
+                fetch(out, at + AHEAD * out_token, E, LINE)
+                if n < TOKENS:
+                    fetch_ahead(ahead, n, n + 1, LINE)
                 product = stage_query(q, row, D, scratch, QUERY, LINES, Z, X_WIDTH, V_WIDTH, LANES)
                 inverse = ONE / (product + scaled_eps)
-                at = ((image * num_queries + n) * num_heads + head) * E
                 read(
                     scratch, STATE, QUERY, LINES, inverse, SPARE, out, at, E,
                     X_WIDTH, V_WIDTH, UNROLL, PANEL, LANES,
                 )  # fmt: skip
-            task = take_ticket(arguments, TASKS)
         return VERSION
 
     return forward

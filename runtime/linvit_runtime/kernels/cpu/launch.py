@@ -169,15 +169,25 @@ def _serial(address: int) -> Any:
 @functools.cache
 def _parallel() -> Any:
     """`GOMP_parallel(function, data, threads, flags)` of torch's OpenMP library, or None."""
+    library = openmp_library()
+    if library is None:
+        return None
+    function = ctypes.CDLL(str(library)).GOMP_parallel
+    pointer = ctypes.c_void_p
+    function.argtypes = [pointer, pointer, ctypes.c_uint, ctypes.c_uint]
+    function.restype = None
+    return function
+
+
+@functools.cache
+def openmp_library() -> Path | None:
+    """Torch's OpenMP library, whose threads the kernels share; None where they run on one."""
     for path in sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*")):
         try:
-            function = ctypes.CDLL(str(path)).GOMP_parallel
+            ctypes.CDLL(str(path)).GOMP_parallel  # noqa: B018 - whether it is there
         except (OSError, AttributeError):
             continue
-        pointer = ctypes.c_void_p
-        function.argtypes = [pointer, pointer, ctypes.c_uint, ctypes.c_uint]
-        function.restype = None
-        return function
+        return path
     return None
 
 

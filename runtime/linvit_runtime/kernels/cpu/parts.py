@@ -58,6 +58,15 @@ def fetch(source, offset, size, LINE):
 
 
 @part
+def fetch_ahead(ahead, first, last, LINE):
+    """Have tokens' rows of two tensors fetched, each given as pointer, offset, stride and size."""
+    x, x_start, x_token, x_size, y, y_start, y_token, y_size = ahead
+    for i in range(first, last):
+        fetch(x, x_start + i * x_token, x_size, LINE)
+        fetch(y, y_start + i * y_token, y_size, LINE)
+
+
+@part
 def stage(source, offset, size, factor, scratch, place, width, LANES):
     """`factor` times a row of a tensor, in float32 and padded with zeros."""
     for i in range(0, width, LANES):
@@ -126,17 +135,26 @@ def dot(scratch, x, y, width, LANES):
 
 
 @part
-def accumulate(scratch, state, first, x, g, count, x_width, g_width, ROWS, PANEL, LANES):
-    """state[f] += sum_i x[i, f] g[i] over a block of `count` tokens; from 0 with the first one."""
+def accumulate(
+    scratch, state, first, x, g, count, x_width, g_width, ahead, TOKENS, LINE, ROWS, PANEL, LANES
+):
+    """state[f] += sum_i x[i, f] g[i] over a block of `count` tokens; from 0 with the first one.
+
+    A block has sums of its own: those of many tokens would lose digits to those of all.
+    """
+    steps = g_width // (PANEL * LANES) * (x_width // ROWS)
+    step = 0
     for column in range(0, g_width, PANEL * LANES):
         for f in range(0, x_width, ROWS):
+            fetch_ahead(ahead, step * TOKENS // steps, (step + 1) * TOKENS // steps, LINE)
+            step += 1
             place = state + f * g_width + column
             sums = zeros(ROWS, PANEL, LANES)
-            if first > 0:
-                sums = load(ROWS, PANEL, LANES, scratch, place, g_width)
             for i in range(count):
                 row = load(1, PANEL, LANES, scratch, g + i * g_width + column, 0)
                 sums = outer(sums, scratch, x + i * x_width + f, 1, row)
+            if first > 0:
+                sums = add(load(ROWS, PANEL, LANES, scratch, place, g_width), sums)
             store(sums, scratch, place, g_width)
 
 
@@ -145,11 +163,11 @@ def add_rows(scratch, sum_, first, weights, x, count, width, PANEL, LANES):
     """sum_ += sum_i weights[i] x[i] over a block of `count` tokens; from 0 with the first one."""
     for i in range(0, width, PANEL * LANES):
         sums = zeros(1, PANEL, LANES)
-        if first > 0:
-            sums = load(1, PANEL, LANES, scratch, sum_ + i, 0)
         for token in range(count):
             row = load(1, PANEL, LANES, scratch, x + token * width + i, 0)
             sums = outer(sums, scratch, weights + token, 0, row)
+        if first > 0:
+            sums = add(load(1, PANEL, LANES, scratch, sum_ + i, 0), sums)
         store(sums, scratch, sum_ + i, 0)
 
 
@@ -178,7 +196,7 @@ def sum_of(scratch, line, tokens, g, g_width, PANEL, LANES):
 
 @part
 def accumulate_by_sign(
-    scratch, state, first, x, columns, g, x_width, g_width, TOKENS, PANEL, LANES
+    scratch, state, first, x, columns, g, x_width, g_width, ahead, TOKENS, LINE, PANEL, LANES
 ):
     """`accumulate` for split-relu, a channel at a time over the tokens of one sign, then the other.
 
@@ -186,6 +204,7 @@ def accumulate_by_sign(
     """
     by_channel(scratch, x, columns, x_width, TOKENS, LANES)
     for d in range(x_width):
+        fetch_ahead(ahead, d * TOKENS // x_width, (d + 1) * TOKENS // x_width, LINE)
         line = columns + d * TOKENS
         positive, negative = signs(scratch, line, TOKENS, LANES)
         for column in range(0, g_width, PANEL * LANES):
