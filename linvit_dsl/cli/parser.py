@@ -11,6 +11,7 @@ from linvit_dsl.cli import (
     check,
     cost,
     diff,
+    doctor,
     explain,
     export,
     fmt,
@@ -41,6 +42,7 @@ VERBS: dict[str, tuple[str, str, Configure]] = {
     "eval": ("RUN|FILE", "measure a trained model", eval_verb.configure),
     "export": ("SPEC[:MODEL] -o FILE", "write a model for other programs", export.configure),
     "kernels": ("ACTION ...", "compile CUDA kernels ahead, or verify them", kernels.configure),
+    "doctor": ("", "say what runs linear attention on this machine", doctor.configure),
 }
 
 
@@ -79,7 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
         verb = verbs.add_parser(
             name,
             prog=f"linvit {name}",
-            usage=f"linvit {name} {arguments} [OPTIONS]",
+            usage=" ".join(filter(None, ("linvit", name, arguments, "[OPTIONS]"))),
             help=purpose,
             description=f"{purpose[0].upper()}{purpose[1:]}.",
             allow_abbrev=False,

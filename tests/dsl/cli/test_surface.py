@@ -71,6 +71,7 @@ OPTIONS = {
         "--opset",
     },
     "kernels": {"--help", "ACTION"},
+    "doctor": {"--help", "--format"},
     "eval": {"RUN|FILE", "--help", "--weights", "--batch", "--data", "--device", "--format"},
 }
 
