@@ -1,8 +1,7 @@
 """Which implementation runs a call, and the record of what really ran.
 
-Order of preference: on a CPU the Numba kernels; on CUDA devices the Numba-CUDA SIMT forward, where
-numba-cuda can build it; for everything else plain torch, float64 included. Another implementation
-is another module and one more branch here.
+On a CPU the Numba kernels run; on a CUDA device what the table of `cuda/choose.py` says, where the
+machine can build it; for everything else plain torch, float64 included.
 
 No path falls back silently: the first time that tensors have to take the torch path although a
 kernel exists for their device, a RuntimeWarning says why, and `backends_used` names what ran, for a
@@ -127,6 +126,28 @@ def cuda_forward_without_state(
 ) -> Tensor:
     """Run the forward pass on a CUDA device where no gradient will be asked for."""
     return _cuda_forward(q, k, v, feature_map, eps, False)[0]
+
+
+def cuda_backward(
+    grad_out: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    S: Tensor,
+    z: Tensor,
+    feature_map: str,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run the backward pass on a CUDA device: dq, dk and dv as `torch_backend.backward`."""
+    device = q.get_device()
+    run = _cuda_pass("backward", feature_map, q.dtype, q.shape, v.shape, False, device)
+    if run is None:
+        return backward(grad_out, q, k, v, S, z, feature_map, eps)
+    _used["backward"][run.backend] = None
+    if device == current_device():
+        return run(grad_out, q, k, v, S, z, eps)
+    with torch.cuda.device(device):
+        return run(grad_out, q, k, v, S, z, eps)
 
 
 def backward(

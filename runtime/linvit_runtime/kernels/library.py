@@ -118,6 +118,7 @@ _library.impl(linear_attention_train_op.name(), dispatch.cpu_forward, "CPU")
 _library.impl(linear_attention_backward_op.name(), dispatch.cpu_backward, "CPU")
 _library.impl(linear_attention_op.name(), dispatch.cuda_forward_without_state, "CUDA")
 _library.impl(linear_attention_train_op.name(), dispatch.cuda_forward, "CUDA")
+_library.impl(linear_attention_backward_op.name(), dispatch.cuda_backward, "CUDA")
 
 register_flop_formula([torch.ops.linvit.linear_attention, torch.ops.linvit.linear_attention_train])(
     _forward_flops

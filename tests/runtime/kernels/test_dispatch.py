@@ -129,6 +129,17 @@ def test_a_head_too_wide_for_shared_memory_is_a_reason() -> None:
         dispatch.cuda_forward(*inputs, "split_relu", 1e-6)
 
 
+@pytest.mark.usefixtures("on_an_h200")
+def test_a_backward_pass_without_kernels_is_a_reason() -> None:
+    q, k, v = random_inputs((1, 3, 3, 1, 2048, 8), torch.float32)
+    out, S, z = dispatch.forward(q, k, v, "relu", 1e-6)
+    arguments = (torch.ones_like(out), q, k, v, S, z, "relu", 1e-6)
+    with pytest.warns(RuntimeWarning, match="plain torch on CUDA, because "):
+        gradients = dispatch.cuda_backward(*arguments)
+    assert all(map(torch.equal, gradients, dispatch.backward(*arguments)))
+    assert backends_used()["backward"] == ("torch",)
+
+
 def test_float64_asks_for_the_reference() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
