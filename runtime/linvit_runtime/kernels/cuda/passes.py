@@ -20,22 +20,6 @@ Forward = tuple[Tensor, Tensor, Tensor]
 """The output `[B, N, H*E]` in the dtype of q, and S `[B, H, F, E]` and z `[B, H, F]` in float32."""
 
 
-def make_pass(call: Call, choice: Choice, device: int) -> "SimtForward":
-    """The pass for calls of exactly these shapes, its kernels compiled and loaded.
-
-    Raises:
-        CaptureProblem: The current stream is being captured.
-        Exception: numba-cuda, the toolkit behind it or the driver cannot.
-    """
-    assert choice.plan is not None
-    return SimtForward(call, choice.plan, device)
-
-
-def kernels_of(choice: Choice) -> tuple[Kernel, ...]:
-    """The kernels that the pass of a choice launches, in order; none for torch."""
-    return () if choice.plan is None else (forward_kernel(choice.plan),)
-
-
 class SimtForward:
     """The forward pass by the SIMT kernel, in float32: inputs in half precision are copied first.
 
@@ -43,6 +27,11 @@ class SimtForward:
     """
 
     backend = "numba-cuda-simt"
+
+    @staticmethod
+    def kernels(plan: SimtPlan) -> tuple[Kernel, ...]:
+        """The kernels that a call launches, in order."""
+        return (forward_kernel(plan),)
 
     def __init__(self, call: Call, plan: SimtPlan, device: int) -> None:
         heads = (call.batch, call.heads, plan.num_features)
@@ -85,3 +74,24 @@ def _readable(x: Tensor) -> Tensor:
     """Return x in float32 with adjacent channels, copying only where it is not so already."""
     x = x.to(torch.float32)
     return x if x.stride(3) == 1 else x.contiguous()
+
+
+# A pass class is found by the type of its plan. It is made of (call, plan, device), which prepares
+# its kernels, and called with what the operator gets.
+_PASSES = {SimtPlan: SimtForward}
+
+
+def make_pass(call: Call, choice: Choice, device: int) -> SimtForward:
+    """The pass for calls of exactly these shapes, its kernels compiled and loaded.
+
+    Raises:
+        CaptureProblem: The current stream is being captured.
+        Exception: numba-cuda, the toolkit behind it or the driver cannot.
+    """
+    assert choice.plan is not None
+    return _PASSES[type(choice.plan)](call, choice.plan, device)
+
+
+def kernels_of(choice: Choice) -> tuple[Kernel, ...]:
+    """The kernels that the pass of a choice launches, in order; none for torch."""
+    return () if choice.plan is None else _PASSES[type(choice.plan)].kernels(choice.plan)
