@@ -33,16 +33,18 @@ def favor_features(
         floor: What is added to every exponential.
 
     Returns:
-        `[B, T, H, M]`, above 0, float32 (float64 for float64), under autocast too.
+        `[B, T, H, M]`, a view of a tensor with the heads first, which is the faster product. Above
+        0, float32 (float64 for float64), under autocast too.
     """
     dtype = accumulation_dtype(x.dtype)
     num_features, width = projection.shape
     scale = width**-0.25
     with torch.autocast(x.device.type, enabled=False):
-        x = x.to(dtype)
+        x = x.to(dtype).transpose(1, 2)
         y = x @ (projection.to(dtype) * scale).T
         size = x.square().sum(dim=-1, keepdim=True) * (scale**2 / 2)
-        c = y.detach().amax(dim=-1 if peak == "token" else (1, 3), keepdim=True)
+        c = y.detach().amax(dim=-1 if peak == "token" else (2, 3), keepdim=True)
         # 1 / sqrt(M) within the exponent: one pass over the features less.
         shift = size + (c + math.log(num_features) / 2)
-        return torch.exp(y - shift) + floor / math.sqrt(num_features)
+        features = torch.exp(y - shift) + floor / math.sqrt(num_features)
+        return features.transpose(1, 2)

@@ -8,13 +8,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Literal
 
 import pytest
 import torch
 from torch import Tensor
 
 from linvit_runtime.kernels import linear_attention
+from linvit_runtime.kernels.cpu import backward as backward_pass
+from linvit_runtime.kernels.cpu import forward as forward_pass
 from linvit_runtime.kernels.cpu import launch as cpu_launch
+from linvit_runtime.kernels.cpu import parts
 from linvit_runtime.kernels.cpu.plan import CpuPlan, choose_cpu_plan, vector_lanes
 from tests.runtime.kernels.oracle import (
     attention,
@@ -94,6 +99,51 @@ def test_a_kernel_for_another_feature_map_is_caught() -> None:
     wrong = dataclasses.replace(plan_for("relu", inputs), feature_map="elu_plus_one")
     out, _, _ = cpu_launch.forward(*inputs, wrong, 1e-6, save_state=False)
     assert relative_error(out, attention(*inputs, "relu")) > 0.1
+
+
+def run_broken(
+    direction: Literal["forward", "backward"],
+    plan: CpuPlan,
+    right: str,
+    wrong: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Let the launcher run a kernel whose parts say `wrong` where they say `right`."""
+    source = Path(parts.__file__).read_text(encoding="utf-8")
+    assert right in source
+    broken = ModuleType("broken_parts")
+    exec(compile(source.replace(right, wrong), parts.__file__, "exec"), broken.__dict__)
+    kernels = forward_pass if direction == "forward" else backward_pass
+    for name, value in vars(kernels).items():
+        if value is getattr(parts, name, None) and callable(value):
+            monkeypatch.setattr(kernels, name, getattr(broken, name))
+    # Another version, or the cache on disk would give the kernel without the mistake.
+    kernel = getattr(kernels, f"{direction}_kernel")(plan, ~cpu_launch._version())
+    compiled = cpu_launch._compile(kernel)
+    monkeypatch.setattr(cpu_launch, f"compiled_{direction}", lambda _plan: compiled)
+
+
+def test_a_softmax_that_counts_what_pads_a_head_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = random_inputs((1, 9, 9, 1, 12, 11), torch.float32)
+    plan = plan_for("softmax", inputs)
+    run_broken("forward", plan, "NOTHING, LANES", "ZERO, LANES", monkeypatch)
+    assert errors(plan, inputs)[0] > 1e-2
+
+
+def test_a_softmax_without_all_of_its_derivative_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = random_inputs((1, 9, 9, 1, 12, 11), torch.float32)
+    plan = plan_for("softmax", inputs)
+    run_broken("backward", plan, "spread(mean, LANES)", "spread(ZERO, LANES)", monkeypatch)
+    output, gradient = errors(plan, inputs)
+    assert gradient > 1e-2 > 2e-6 > output
+    # Control: dv, which needs no derivative of phi, is right.
+    q, k, v = inputs
+    values = v.double().requires_grad_()
+    out = attention(q, k, values, "softmax")
+    (expected,) = torch.autograd.grad(out.sum(), values)
+    _, S, z = cpu_launch.forward(q, k, v, plan, 1e-6, save_state=True)
+    *_, grad_v = cpu_launch.backward(torch.ones(out.shape), q, k, v, S, z, plan, 1e-6)
+    assert relative_error(grad_v, expected) < 2e-6
 
 
 @pytest.mark.parametrize("layout", ["qkv buffer", "heads first", "channels apart"])
