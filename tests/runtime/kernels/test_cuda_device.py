@@ -1,10 +1,13 @@
 """The CUDA path on a real device: what the simulator and the compile gate cannot see."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import Tensor
 
 from linvit_runtime.kernels import FEATURE_MAPS, backends_used, linear_attention
+from linvit_runtime.kernels.cuda.launch import CaptureProblem
 from tests.runtime.kernels import oracle
 from tests.runtime.kernels.oracle import check_attention, each, random_inputs
 
@@ -46,4 +49,34 @@ def test_it_follows_the_current_stream() -> None:
         late.copy_(q)
         out = linear_attention(late, k, v)
     stream.synchronize()
+    assert torch.equal(out, expected)
+
+
+def test_it_is_captured_in_a_graph() -> None:
+    q, k, v = each(lambda x: x.cuda(), random_inputs((4, 64, 64, 6, 64, 64), torch.float32))
+    linear_attention(q, k, v)  # compiles and loads
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = linear_attention(q, k, v)
+    q.copy_(torch.randn_like(q))
+    graph.replay()
+    assert torch.equal(out, linear_attention(q, k, v))
+
+
+def test_a_kernel_that_is_first_needed_during_a_capture_says_so() -> None:
+    inputs = random_inputs((1, 5, 5, 1, 20, 28), torch.float32)  # sizes that nothing else uses
+    q, k, v = each(lambda x: x.cuda(), inputs)
+    torch.cuda.synchronize()
+    with (
+        pytest.raises(CaptureProblem, match="run the model once with the same shapes"),
+        torch.cuda.graph(torch.cuda.CUDAGraph()),
+    ):
+        linear_attention(q, k, v)
+
+
+def test_a_thread_that_never_used_the_device_may_launch() -> None:
+    q, k, v = each(lambda x: x.cuda(), random_inputs((2, 9, 9, 2, 32, 32), torch.float32))
+    expected = linear_attention(q, k, v)
+    with ThreadPoolExecutor(1) as pool:
+        out = pool.submit(linear_attention, q, k, v).result()
     assert torch.equal(out, expected)
