@@ -196,7 +196,8 @@ class Body:
 
     def _require(self, statement: ast.Require) -> None:
         # After an error a preference says nothing: the values in it may be left over.
-        if self.scope.truth(statement.condition) or (statement.warning and self.failed):
+        silent = statement.warning and (self.failed or self.scope.elaborator.quiet)
+        if self.scope.truth(statement.condition) or silent:
             return
         condition = statement.condition
         message = f"`{condition.span.text}` does not hold"

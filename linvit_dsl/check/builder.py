@@ -197,3 +197,13 @@ class GraphBuilder:
 def _values(types: tuple[TensorType, ...], span: Span, names: tuple[str, ...]) -> tuple[Value, ...]:
     names = names if len(names) == len(types) else ("",) * len(types)
     return tuple(Value(type_, span, name) for type_, name in zip(types, names, strict=True))
+
+
+def snake_case(name: str) -> str:
+    """The label of a block that has none: `RippleAttention` -> `ripple_attention`."""
+    out = ""
+    for index, char in enumerate(name):
+        if char.isupper() and index and not name[index - 1].isupper():
+            out += "_"
+        out += char.lower()
+    return out

@@ -18,13 +18,14 @@ from linvit_dsl.check import lints
 from linvit_dsl.check.binding import bind_statics
 from linvit_dsl.check.body import Body
 from linvit_dsl.check.budget import Budget
-from linvit_dsl.check.builder import GraphBuilder
+from linvit_dsl.check.builder import GraphBuilder, snake_case
 from linvit_dsl.check.declarations import not_a_block
 from linvit_dsl.check.defaults import Defaults
 from linvit_dsl.check.expectations import Costs, judge
 from linvit_dsl.check.expressions import Expressions
 from linvit_dsl.check.findings import Findings, Stopped
 from linvit_dsl.check.operators import shared_slot
+from linvit_dsl.check.parameters import Counted
 from linvit_dsl.check.program import Module, Program
 from linvit_dsl.check.provenance import Frame, named
 from linvit_dsl.check.shapes import ShapeMatch, declared_type
@@ -39,6 +40,7 @@ from linvit_dsl.check.values import (
     key_of,
     kind_of,
     printable,
+    tensors_in,
 )
 from linvit_dsl.errors import Span, SpecError, diagnose
 from linvit_dsl.graph import limits
@@ -75,7 +77,7 @@ class Elaborator(Findings):
     """Specialises blocks, collects findings. One per program and question.
 
     `defaults` are those in force where it stands, `operators` the names of the operators that were
-    applied so far in the block there.
+    applied so far in the block there. `counted` are the parameters of graphs, as far as known.
     """
 
     def __init__(self, program: Program) -> None:
@@ -85,6 +87,7 @@ class Elaborator(Findings):
         self.budget = Budget()
         self.defaults = Defaults()
         self.operators: set[str] = set()
+        self.counted: Counted = {}
         self._costs = Costs()
         self._cache: dict[object, list[_Outcome]] = {}
         self._constants: dict[int, dict[str, Static | Unknown]] = {}
@@ -151,8 +154,8 @@ class Elaborator(Findings):
         elif graph.stateful and block.label is not None:
             slot = builder.slot(block.label.name, block.label.span, labelled=True)
         elif graph.stateful:
-            slot = builder.slot(_snake(block.name), span, labelled=False)
-        flat = tuple(tensor for value in arguments for tensor in _flatten(value))
+            slot = builder.slot(snake_case(block.name), span, labelled=False)
+        flat = tuple(tensor for value in arguments for tensor in tensors_in(value))
         results = list(builder.call(graph, flat, slot=slot, span=span, names=names))
         shaped = tuple(
             results.pop(0) if isinstance(part, Value) else tuple(results.pop(0) for _ in part)
@@ -278,7 +281,7 @@ class Elaborator(Findings):
             intrinsic=False,
             statics={},
             inputs=(),
-            outputs=tuple(tensor for part in results for tensor in _flatten(part)),
+            outputs=tuple(tensor for part in results for tensor in tensors_in(part)),
             span=declaration.head,
         )
         return Specialised(graph, tuple(results))
@@ -308,7 +311,7 @@ class Elaborator(Findings):
             for static in declaration.statics
             if not isinstance(value := scope.names[static.name.name], Unknown)
         )
-        shapes = tuple(tuple(t.type for t in _flatten(value)) for value in arguments)
+        shapes = tuple(tuple(t.type for t in tensors_in(value)) for value in arguments)
         return (id(declaration), statics, shapes)
 
     def _run(
@@ -329,7 +332,7 @@ class Elaborator(Findings):
         for parameter, value in zip(declaration.parameters, arguments, strict=True):
             own = _renamed(value, parameter)
             scope.names[parameter.name.name] = own
-            inputs += _flatten(own)
+            inputs += tensors_in(own)
         body = Body(scope)
         results = body.run(declaration)
         if results is None:
@@ -342,11 +345,12 @@ class Elaborator(Findings):
             float32=declaration.float32,
             statics=statics,
             inputs=tuple(inputs),
-            outputs=tuple(tensor for part in results for tensor in _flatten(part)),
+            outputs=tuple(tensor for part in results for tensor in tensors_in(part)),
             span=declaration.head,
             doc=declaration.doc,
         )
-        self.report(*lints.of_block(graph, builder.automatic))
+        if not self.quiet:
+            self.report(*lints.of_block(graph, builder.automatic))
         for statement, names in body.expected:
             scope.names = names
             self.judge(scope, statement, self._owner(declaration), graph)
@@ -380,23 +384,5 @@ def _renamed(value: Result, parameter: ast.TensorParameter) -> Value | tuple[Val
     name = parameter.name.name
     if isinstance(value, Value):
         return Value(value.type, parameter.span, name)
-    flat = _flatten(value)
+    flat = tensors_in(value)
     return tuple(Value(t.type, parameter.span, f"{name}_{i}") for i, t in enumerate(flat))
-
-
-def _flatten(value: Result) -> tuple[Value, ...]:
-    if isinstance(value, Value):
-        return (value,)
-    if isinstance(value, tuple):
-        return tuple(item for part in value for item in _flatten(part))
-    return ()
-
-
-def _snake(name: str) -> str:
-    """`RippleAttention` -> `ripple_attention`."""
-    out = ""
-    for index, char in enumerate(name):
-        if char.isupper() and index and not name[index - 1].isupper():
-            out += "_"
-        out += char.lower()
-    return out

@@ -19,8 +19,9 @@ class Findings:
     """Collects diagnostics.
 
     `frames` are the blocks that are open, the outermost first; `tainted` says whether there was an
-    error since it was last reset, whether or not it is shown. `expectations` are what the files say
-    about costs, as far as it was compared.
+    error since it was last reset, whether or not it is shown; `quiet` whether warnings are
+    forgotten, so that nobody need look for them. `expectations` are what the files say about costs,
+    as far as it was compared.
     """
 
     def __init__(self) -> None:
@@ -29,6 +30,7 @@ class Findings:
         self.expectations: list[Expectation] = []
         self._found: dict[tuple[str, str, str, int], Diagnostic] = {}
         self._causes: list[frozenset[Span]] = []
+        self.quiet = False
         self._hasty = False
 
     @property
@@ -69,9 +71,11 @@ class Findings:
     def without_warnings(self) -> Generator[None, None, None]:
         """Inside, errors count as always; warnings are forgotten at the end."""
         before = dict(self._found)
+        outside, self.quiet = self.quiet, True
         try:
             yield
         finally:
+            self.quiet = outside
             self._found = {
                 key: found
                 for key, found in self._found.items()
@@ -83,11 +87,11 @@ class Findings:
         """Inside, findings are kept apart, up to the first error; at the end they are forgotten."""
         before = self._found, self._causes, self.expectations, self.tainted
         self._found, self._causes, self.expectations, self.tainted = {}, [], [], False
-        self._hasty = True
+        self.quiet = self._hasty = True
         try:
             yield
         except Stopped:
             pass
         finally:
-            self._hasty = False
+            self.quiet = self._hasty = False
             self._found, self._causes, self.expectations, self.tainted = before

@@ -108,7 +108,7 @@ def specialised(
         if block.declaration is value.declaration:
             elaborator.frames = []
         graph = elaborator.specialise(block, tensors, spans, place).graph
-        if (owned := count_parameters(graph)) > limits.PARAMETERS:
+        if (owned := count_parameters(graph, elaborator.counted)) > limits.PARAMETERS:
             limit = f"{limits.PARAMETERS:,}"
             raise SpecError(diagnose("E0705", place, value=f"{owned:,}", limit=limit))
     except SpecError as error:

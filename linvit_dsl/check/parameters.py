@@ -5,13 +5,19 @@ from __future__ import annotations
 from linvit_dsl.graph.ir import Apply, Call, Graph, Slot
 from linvit_dsl.graph.size import at_batch
 
-
-def count_parameters(graph: Graph) -> int:
-    """Trained numbers of a graph and of all that it calls; those of a shared layer count once."""
-    return _count(graph, {})
+Counted = dict[int, tuple[Graph, int]]
+"""Totals by the id of their graph, which is held so that no other one gets the same id."""
 
 
-def _count(graph: Graph, known: dict[int, int]) -> int:
+def count_parameters(graph: Graph, known: Counted | None = None) -> int:
+    """Trained numbers of a graph and of all that it calls; those of a shared layer count once.
+
+    `known` has the totals of graphs that were counted before, and gets those that were not.
+    """
+    return _count(graph, {} if known is None else known)
+
+
+def _count(graph: Graph, known: Counted) -> int:
     if id(graph) not in known:
         owned: dict[Slot, int] = {}
         for node in graph.walk():
@@ -23,8 +29,8 @@ def _count(graph: Graph, known: dict[int, int]) -> int:
                 owned[node.slot] = node.num_trained
             else:
                 owned[node.slot] = node.weight.elements if node.trained else 0
-        known[id(graph)] = sum(owned.values())
-    return known[id(graph)]
+        known[id(graph)] = graph, sum(owned.values())
+    return known[id(graph)][1]
 
 
 def count_macs(graph: Graph, batch: int) -> int:

@@ -34,7 +34,9 @@ _DURATION = re.compile(r"([0-9]{1,10})(ep|it)")
 class Section(BaseModel):
     """Base of every part of a recipe: immutable, no unknown fields, no silent conversions."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True
+    )
 
 
 class Duration(Section):

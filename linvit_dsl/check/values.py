@@ -162,6 +162,15 @@ def labelled(target: Applicable, label: ast.Identifier) -> Applicable:
     return replace(target, label=label)
 
 
+def tensors_in(value: Result) -> tuple[Value, ...]:
+    """The tensors of a value, those of lists in lists included, in order."""
+    if isinstance(value, Value):
+        return (value,)
+    if isinstance(value, tuple):
+        return tuple(item for part in value for item in tensors_in(part))
+    return ()
+
+
 def show_number(value: Quantity) -> str:
     """As a person writes it: `0.3`, but `1/3`; floats are short."""
     if isinstance(value, float):
