@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
+import numba
 import pytest
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from linvit_runtime.kernels.cpu import forward as forward_pass
 from linvit_runtime.kernels.cpu import launch as cpu_launch
 from linvit_runtime.kernels.cpu import parts
 from linvit_runtime.kernels.cpu.plan import CpuPlan, choose_cpu_plan, vector_lanes
+from linvit_runtime.kernels.cpu.tiles import int64_pointer
 from tests.runtime.kernels.oracle import (
     attention,
     each,
@@ -117,9 +119,11 @@ def run_broken(
     for name, value in vars(kernels).items():
         if value is getattr(parts, name, None) and callable(value):
             monkeypatch.setattr(kernels, name, getattr(broken, name))
-    # Another version, or the cache on disk would give the kernel without the mistake.
-    kernel = getattr(kernels, f"{direction}_kernel")(plan, ~cpu_launch._version())
-    compiled = cpu_launch._compile(kernel)
+    # Not through the cache on disk, which would give the kernel without the mistake.
+    signature = numba.types.int64(int64_pointer)
+    compiled = numba.cfunc(signature, error_model="numpy")(
+        getattr(kernels, f"{direction}_kernel")(plan, 0)
+    )
     monkeypatch.setattr(cpu_launch, f"compiled_{direction}", lambda _plan: compiled)
 
 
