@@ -3,11 +3,10 @@
 Takes: a block. Gives: whether its body fits its declaration for every size, with the first error if
 it fits for none. Non-goals: what depends on static values, which is left to those who give them.
 
-A block is elaborated as it would be for a caller, with sizes that have nothing in common: distinct
-primes for the names in its shapes. Where it divides (`dim c = d / heads`), the dividend is made a
-multiple and the check begins again, so that c is free and d = c * heads. Sizes are polynomials of
-small degree: two that agree at three such points agree everywhere, but for an accident. So the
-rules of all operators are used as they are, and nothing has to reason about symbols.
+A block is elaborated as it would be for a caller, with sizes that have nothing in common (`probe`).
+Sizes are polynomials of small degree: two that agree at three such points agree everywhere, but for
+an accident. So the rules of all operators are used as they are, and nothing has to reason about
+symbols.
 
 An error is told only if no size and no static parameter could avoid it: it stays where it is when
 each of them is changed, and what differs does so by a constant, by a factor, or as two axes of one
@@ -17,42 +16,23 @@ argument. All else is `unknown`, and is seen where the block is applied.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from math import gcd, prod
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from linvit_dsl.check.binding import bind_statics
 from linvit_dsl.check.elaborate import Elaborator
-from linvit_dsl.check.expressions import Expressions
+from linvit_dsl.check.probe import Plan, Probe, Run, bare_axes, chosen
 from linvit_dsl.check.program import Module, Program
-from linvit_dsl.check.provenance import CausedError, Misfit, named, roots
-from linvit_dsl.check.shapes import declared_type
-from linvit_dsl.check.values import BlockValue, Number, Poisoned, Result, Static
-from linvit_dsl.errors import Diagnostic, Span, SpecError
-from linvit_dsl.graph import limits
-from linvit_dsl.graph.ir import Dim, Initializer, Value
-from linvit_dsl.graph.size import Poly
+from linvit_dsl.check.provenance import Misfit, named
+from linvit_dsl.check.values import Number, Static
+from linvit_dsl.errors import Diagnostic, SpecError
 from linvit_dsl.syntax import ast
 
 Verdict = Literal["holds", "refuted", "unknown"]
-Plan = Literal["free", "grid", "round"]
-"""How sizes are chosen: with nothing in common; with an axis `n` that is a grid of tokens behind a
-prefix; or all axes divisible by every static parameter and by 8."""
 
-AXES = ((11, 13, 17, 19, 23, 29, 31), (37, 29, 41, 11, 43, 13, 47), (17, 53, 13, 59, 19, 61, 11))
-"""Sizes of the names that shapes bind, at each point; further names go on with larger primes."""
-STATICS = ((3, 5, 7, 11), (5, 3, 11, 7), (7, 11, 3, 5))
-"""Values of `dim` parameters without a default, odd as kernels are."""
-GRIDS = ((8, 12), (16, 10), (12, 20))
-"""Values of `list[dim]` parameters without a default: two sizes, as of rows and columns."""
-COUNTS = (1, 2, 3)
-"""Values of `int` and `real` parameters without a default."""
 CHOSEN = ("dim", "int", "real", "prob", "bool", "init", "list[dim]")
 """Kinds whose values can be made up."""
 HARMLESS = ("prob", "init")
 """Kinds on which no shape depends."""
-DIVISIONS = 16
-"""Divisions that are made to come out even before a block is given up."""
 MISFITS = ("E0322", "E0323", "E0324", "E0325", "E0326", "E0327", "E0342")
 """Errors about two sizes that differ."""
 STRUCTURAL = ("E0317", "E0320", "E0332", "E0333", "E0341", "E0402", "E0403")
@@ -103,14 +83,14 @@ def check_definition(program: Program, module: Module, declaration: ast.Block) -
         if static.default is None and kind not in CHOSEN:
             reason = f"`{static.name.name}`, a {kind}, is known to callers only"
             return Definition(name, "unknown", reason)
-    probe = _Probe(program, module, declaration)
+    probe = Probe(program, module, declaration)
     free = probe.runs("free")
     plans: tuple[Plan, ...] = ("grid", "round") if probe.pairs else ("round",)
     for plan in ("free", *plans):
         runs = free if plan == "free" else probe.runs(plan)
         if all(run.error is None for run in runs):
             return Definition(name, "holds", probe.assumed)
-    error = probe.certain(free)
+    error = _certain(probe, free)
     if error is not None:
         return Definition(name, "refuted", error.message, error)
     first = next(run.error for run in free if run.error is not None)
@@ -120,220 +100,74 @@ def check_definition(program: Program, module: Module, declaration: ast.Block) -
     return Definition(name, "unknown", f"{found.code} at {found.primary.span}: {found.message}")
 
 
-@dataclass(slots=True)
-class _Run:
-    """One elaboration: the sizes that it began with in the end, and its first error."""
-
-    sizes: dict[str, int]
-    error: SpecError | None
-
-
-class _Elaborator(Elaborator):
-    """Keeps the first error as it was raised, and nothing else."""
-
-    first: SpecError | None = None
-
-    def reject(self, error: SpecError) -> None:
-        self.first = self.first or error
-        super().reject(error)
-
-
-@dataclass(slots=True)
-class _Probe:
-    """Elaborates one block at chosen sizes."""
-
-    program: Program
-    module: Module
-    declaration: ast.Block
-    axes: dict[str, Span] = field(default_factory=dict)
-    dims: dict[str, Span] = field(default_factory=dict)
-    pairs: tuple[str, ...] = ()
-    others: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        statics = {static.name.name: static for static in self.declaration.statics}
-        shapes = (parameter.shape for parameter in self.declaration.parameters)
-        for name in (name for shape in shapes for name in _bare_axes(shape)):
-            if name.name not in statics and name.name != "B":
-                self.axes.setdefault(name.name, name.span)
-        open_ = {name: static for name, static in statics.items() if static.default is None}
-        self.dims = {n: s.span for n, s in open_.items() if s.type.name == "dim"}
-        self.pairs = tuple(name for name, s in open_.items() if s.type.span.text == "list[dim]")
-        self.others = {
-            name: static.type.name
-            for name, static in open_.items()
-            if name not in self.dims and name not in self.pairs
-        }
-
-    @property
-    def assumed(self) -> str:
-        """For which static parameters a verdict holds: `for stages = 3, grid of two`."""
-        parts = [f"{name} of two" for name in self.pairs]
-        parts += [f"{name} up to {max(COUNTS)}" for name, k in self.others.items() if k == "int"]
-        for static in self.declaration.statics:
-            if static.default is not None:
-                parts.append(f"{static.name.name} = {' '.join(static.default.span.text.split())}")
-        return f"for {', '.join(parts)}" if parts else "for all sizes"
-
-    def runs(self, plan: Plan) -> list[_Run]:
-        """One elaboration per point."""
-        return [self.settled(point, {}, plan) for point in range(len(AXES))]
-
-    def settled(self, point: int, given: dict[str, Static], plan: Plan = "free") -> _Run:
-        """Elaborate, making sizes multiples of what they are divided by until all comes out."""
-        sizes = dict(zip(self.axes, (*AXES[point], *range(67, 4096, 6)), strict=False))
-        dims = dict(zip(self.dims, (*STATICS[point], *range(13, 4096, 6)), strict=False))
-        if plan == "round":
-            sizes = {name: size * prod(dims.values()) * 8 for name, size in sizes.items()}
-        if plan == "grid" and "n" in sizes:
-            sizes["n"] = prod(GRIDS[point]) + (COUNTS[point] if "prefix" in self.others else 0)
-        run = _Run(sizes | dims, None)
-        for _ in range(DIVISIONS):
-            run.error = self._elaborate(point, run.sizes, given)
-            if run.error is None or not self._divides(run.error, run.sizes):
-                break
-        return run
-
-    def _divides(self, error: SpecError, sizes: dict[str, int]) -> bool:
-        """Make the dividend of a failed division a multiple; False if that is out of reach."""
-        division = _division(error)
-        if division is None:
-            return False
-        left, right, causes = division
-        for name, span in (self.axes | self.dims).items():
-            if span in causes:
-                sizes[name] *= right // gcd(left, right)
-                return sizes[name] <= limits.DIMENSION
-        return False
-
-    def _elaborate(
-        self, point: int, sizes: dict[str, int], given: dict[str, Static]
-    ) -> SpecError | None:
-        """The first error with these sizes; an empty one where the names were reported before."""
-        elaborator = _Elaborator(self.program)
-        place = self.declaration.name.span
-        statics: dict[str, Static] = {
-            name: _chosen(name, size, self.dims[name])
-            for name, size in sizes.items()
-            if name in self.dims
-        }
-        statics |= {name: self._pair(name, point) for name in self.pairs}
-        statics |= {name: _any_of(kind, point, place) for name, kind in self.others.items()}
-        block = BlockValue(self.declaration, self.module, statics | given)
-        try:
-            arguments = self._arguments(elaborator, block, sizes)
-            elaborator.specialise(block, arguments, (place,) * len(arguments), place)
-        except SpecError as error:
-            return elaborator.first or error
-        except (Poisoned, RecursionError):
-            return elaborator.first or SpecError()
-        # Behind a name that was reported before, a stand-in fits whatever is asked of it.
-        return elaborator.first or (SpecError() if elaborator.tainted else None)
-
-    def _pair(self, name: str, point: int) -> Static:
-        span = self.declaration.name.span
-        return tuple(_chosen(name, size, span) for size in GRIDS[point])
-
-    def _arguments(
-        self, elaborator: Elaborator, block: BlockValue, sizes: dict[str, int]
-    ) -> tuple[Result, ...]:
-        """Tensors of the declared shapes at these sizes; `*b` stands for the batch and one more."""
-        scope = Expressions(elaborator, self.module)
-        batch = Poly.symbol("B")
-        origin = named("B", "B", "the batch", self.declaration.head)
-        scope.names["B"] = Number(batch, origin)
-        for name, span in self.axes.items():
-            scope.names[name] = _chosen(name, sizes[name], span)
-        place = self.declaration.name.span
-        bind_statics(scope, self.declaration.statics, dict(block.statics), block, place)
-        for rest in _rests(self.declaration):
-            scope.rests["*" + rest] = (Dim(batch, origin), Dim(7))
-        return tuple(_argument(scope, p.shape, p.name) for p in self.declaration.parameters)
-
-    def certain(self, runs: list[_Run]) -> Diagnostic | None:
-        """The error of all runs, if no value of a static parameter could avoid it."""
-        if self.pairs or set(self.others.values()) - set(HARMLESS) or _place(runs[0].error) is None:
+def _certain(probe: Probe, runs: list[Run]) -> Diagnostic | None:
+    """The error of all runs, if no value of a static parameter could avoid it."""
+    if probe.pairs or set(probe.others.values()) - set(HARMLESS) or _place(runs[0].error) is None:
+        return None
+    tried = list(runs)
+    for static in probe.declaration.statics:
+        given = _changed(static, runs[0].sizes)
+        if given is None:
             return None
-        tried = list(runs)
-        for static in self.declaration.statics:
-            given = self._changed(static, runs[0].sizes)
-            if given is None:
+        tried.append(probe.settled(0, given))
+    why = _never_fits(probe, tried)
+    if len({_place(run.error) for run in tried}) > 1 or why is None:
+        return None
+    assert runs[0].error is not None, "it has a place"
+    (found, *_) = runs[0].error.diagnostics
+    if found.primary.span.source is not probe.module.source:
+        return None
+    shown = "".join(f", {name} = {size}" for name, size in runs[0].sizes.items())
+    note = f"checked where it is declared, at sizes of its own{shown}"
+    return replace(found, notes=(*found.notes, note), helps=(*found.helps, why))
+
+
+def _never_fits(probe: Probe, runs: list[Run]) -> str | None:
+    """Why no sizes help: two differ by a constant or a factor, or are axes of one argument.
+
+    Two axes of one argument with different names may happen to be equal. Whoever needs them so
+    writes one name twice.
+    """
+    always = "no size and no static parameter makes it fit"
+    pairs: list[tuple[int, int]] = []
+    for run in runs:
+        if not isinstance(run.error, Misfit) or run.error.diagnostics[0].code in STRUCTURAL:
+            return always  # No sizes are compared.
+        match run.error.sizes:
+            case (int(left), int(right)):
+                pairs.append((left, right))
+            case _:
                 return None
-            tried.append(self.settled(0, given))
-        why = self._never_fits(tried)
-        if len({_place(run.error) for run in tried}) > 1 or why is None:
-            return None
-        assert runs[0].error is not None, "it has a place"
-        (found, *_) = runs[0].error.diagnostics
-        if found.primary.span.source is not self.module.source:
-            return None
-        shown = "".join(f", {name} = {size}" for name, size in runs[0].sizes.items())
-        note = f"checked where it is declared, at sizes of its own{shown}"
-        return replace(found, notes=(*found.notes, note), helps=(*found.helps, why))
-
-    def _never_fits(self, runs: list[_Run]) -> str | None:
-        """Why no sizes help: two differ by a constant or a factor, or are axes of one argument.
-
-        Two axes of one argument with different names may happen to be equal. Whoever needs them so
-        writes one name twice.
-        """
-        always = "no size and no static parameter makes it fit"
-        pairs: list[tuple[int, int]] = []
-        for run in runs:
-            if not isinstance(run.error, Misfit) or run.error.diagnostics[0].code in STRUCTURAL:
-                return always  # No sizes are compared.
-            match run.error.sizes:
-                case (int(left), int(right)):
-                    pairs.append((left, right))
-                case _:
-                    return None
-        (p, q), *_ = pairs
-        if len({left - right for left, right in pairs}) == 1:
-            return always
-        if all(left * q == right * p for left, right in pairs):
-            return always
-        for parameter in self.declaration.parameters:
-            names = {axis.name for axis in _bare_axes(parameter.shape)} & set(self.axes)
-            by_size = [{run.sizes[name]: name for name in names} for run in runs]
-            meant = {
-                (known.get(left), known.get(right))
-                for known, (left, right) in zip(by_size, pairs, strict=True)
-            }
-            if len(meant) == 1 and None not in next(iter(meant)):
-                first, second = next(iter(meant))
-                return f"if `{first}` and `{second}` are always equal, give both axes one name"
-        return None
-
-    def _changed(
-        self, static: ast.StaticParameter, sizes: dict[str, int]
-    ) -> dict[str, Static] | None:
-        """Another value for a static parameter; None where none can be made up."""
-        name, default = static.name.name, static.default
-        kind = static.type.name
-        if kind in HARMLESS:
-            return {}
-        if kind == "dim":
-            return {name: _chosen(name, sizes.get(name, 1) * 5 + 2, static.span)}
-        if isinstance(default, ast.Boolean):
-            return {name: not default.value}
-        if isinstance(default, ast.Number) and kind in ("int", "real"):
-            return {name: Number(int(default.value) + 1, named(name, "", "changed", static.span))}
-        return None
+    (p, q), *_ = pairs
+    if len({left - right for left, right in pairs}) == 1:
+        return always
+    if all(left * q == right * p for left, right in pairs):
+        return always
+    for parameter in probe.declaration.parameters:
+        names = {axis.name for axis in bare_axes(parameter.shape)} & set(probe.axes)
+        by_size = [{run.sizes[name]: name for name in names} for run in runs]
+        meant = {
+            (known.get(left), known.get(right))
+            for known, (left, right) in zip(by_size, pairs, strict=True)
+        }
+        if len(meant) == 1 and None not in next(iter(meant)):
+            first, second = next(iter(meant))
+            return f"if `{first}` and `{second}` are always equal, give both axes one name"
+    return None
 
 
-def _division(error: SpecError) -> tuple[int, int, frozenset[Span]] | None:
-    """What a failed division divides by what, and where the dividend is written."""
-    if isinstance(error, Misfit) and error.diagnostics[0].code == "E0344":
-        left, right = error.sizes
-        causes = error.causes
-    elif isinstance(error, CausedError) and error.division is not None:
-        left, right = error.division.left.value, error.division.right.value
-        # The dividend may be a constant: what is multiplied by 8/3 has to be a multiple of 3.
-        causes = roots(error.division.left.origin) | error.causes
-    else:
-        return None
-    if isinstance(left, int) and isinstance(right, int) and left and right:
-        return left, right, causes
+def _changed(static: ast.StaticParameter, sizes: dict[str, int]) -> dict[str, Static] | None:
+    """Another value for a static parameter; None where none can be made up."""
+    name, default = static.name.name, static.default
+    kind = static.type.name
+    if kind in HARMLESS:
+        return {}
+    if kind == "dim":
+        return {name: chosen(name, sizes.get(name, 1) * 5 + 2, static.span)}
+    if isinstance(default, ast.Boolean):
+        return {name: not default.value}
+    if isinstance(default, ast.Number) and kind in ("int", "real"):
+        return {name: Number(int(default.value) + 1, named(name, "", "changed", static.span))}
     return None
 
 
@@ -346,50 +180,3 @@ def _place(error: SpecError | None) -> tuple[str, str, int] | None:
         return None
     where = found.primary.span
     return found.code, where.source.name, where.start
-
-
-def _chosen(name: str, size: int, span: Span) -> Number:
-    return Number(size, named(name, size, "chosen to check the definition", span))
-
-
-def _any_of(kind: str, point: int, span: Span) -> Static:
-    """A value of a kind whose parameter has no default."""
-    match kind:
-        case "bool":
-            return point == 1
-        case "init":
-            return Initializer("zeros")
-        case "prob":
-            return Number(0, named("", 0, "", span))
-        case _:
-            return Number(COUNTS[point], named("", COUNTS[point], "", span))
-
-
-def _argument(
-    scope: Expressions, shape: ast.Shape, name: ast.Identifier
-) -> Value | tuple[Value, ...]:
-    if isinstance(shape, ast.ListShape):
-        number = scope.number(shape.count)
-        element = shape.element
-        if not isinstance(number.value, int) or isinstance(element, ast.ListShape):
-            raise Poisoned
-        type_ = declared_type(scope, element)
-        return tuple(Value(type_, name.span, name.name) for _ in range(number.value))
-    return Value(declared_type(scope, shape), name.span, name.name)
-
-
-def _bare_axes(shape: ast.Shape) -> Iterator[ast.Name]:
-    """Axes that are a name, and counts of lists, in the shape of an argument."""
-    while isinstance(shape, ast.ListShape):
-        if isinstance(shape.count, ast.Name):
-            yield shape.count
-        shape = shape.element
-    yield from (axis for axis in shape.axes if isinstance(axis, ast.Name))
-
-
-def _rests(declaration: ast.Block) -> Iterator[str]:
-    for parameter in declaration.parameters:
-        shape = parameter.shape
-        while isinstance(shape, ast.ListShape):
-            shape = shape.element
-        yield from (axis.name.name for axis in shape.axes if isinstance(axis, ast.RestAxes))
