@@ -91,7 +91,11 @@ def _build(options: argparse.Namespace) -> int:
     for capability in capabilities:
         for kernel in _kernels(calls, capability):
             print(f"{kernel.name} for {arch_name(capability)} ...", file=sys.stderr)
-            rows.append(build(kernel, capability))
+            try:
+                rows.append(build(kernel, capability))
+            except Exception as problem:  # the toolkit's own ways to refuse an architecture
+                name = arch_name(capability)
+                raise UsageProblem(f"cannot build {kernel.name} for {name}: {problem}") from problem
     if not rows:
         print("no kernels to build: nothing here calls one that such devices have")
         return 0

@@ -66,6 +66,19 @@ def test_mistakes_are_told(
     assert message in capsys.readouterr().err
 
 
+def test_an_architecture_that_the_compilers_refuse_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(kernel: Kernel, capability: Capability) -> BuiltKernel:
+        raise OSError("no such arch")
+
+    monkeypatch.setattr(build, "compile_kernel", refuse)
+    assert main(["kernels", "build", "--arch", "sm_99"]) == 2
+    assert " for sm_99: no such arch\n" in capsys.readouterr().err
+    assert main(["kernels", "build", "--arch", "sm_70"]) == 0
+    assert capsys.readouterr().out.startswith("no kernels to build")
+
+
 def test_without_compilers_it_says_what_to_install(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

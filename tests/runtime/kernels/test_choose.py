@@ -87,6 +87,7 @@ def test_a_misspelt_key_is_an_error(tmp_path: Path) -> None:
         ("cpu", "float64", 64, ("torch", "torch")),
         ("cpu", "float32", 1000, ("torch", "torch")),
         ("sm_90", "float64", 64, ("torch", "torch")),
+        ("sm_70", "float32", 64, ("torch", "torch")),
     ],
 )
 def test_a_call_is_explained_without_a_device(

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from linvit_runtime.kernels.cuda.build import Capability, arch_name
+from linvit_runtime.kernels.cuda.kernel import OLDEST_CAPABILITY
 from linvit_runtime.kernels.cuda.plan import SIMT_FEATURE_MAPS, SimtPlan, choose_plan
+from linvit_runtime.kernels.support import REFERENCE
 
 CudaPath = Literal["tensor", "simt"]
 Direction = Literal["forward", "backward"]
@@ -134,7 +136,10 @@ class Choice:
 def choose(call: Call, capability: Capability, table: Table | None = None) -> Choice:
     """How a device of that compute capability runs `call`, by `table` or the checked-in one."""
     if call.dtype == "float64":
-        return Choice("torch", 0, "float64 asks for the reference", None)
+        return Choice("torch", 0, REFERENCE, None)
+    if capability < OLDEST_CAPABILITY:
+        reason = f"{arch_name(capability)} is older than {arch_name(OLDEST_CAPABILITY)}"
+        return Choice("torch", 0, reason, None)
     table = read_table() if table is None else table
     obstacles: dict[str, None] = {}
     for rule in table.rules:

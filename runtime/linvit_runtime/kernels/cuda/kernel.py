@@ -14,6 +14,9 @@ ArgumentKind = Literal["pointer16", "pointer32", "float_pointer", "int32", "int6
 Half precision travels as 16-bit words: Numba's own bfloat16 needs a shim that cannot be cached.
 """
 
+OLDEST_CAPABILITY = (7, 5)
+"""The oldest compute capability that the toolkit for CUDA 13 compiles for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
@@ -38,5 +41,5 @@ class Kernel:
     threads: int
     shared_bytes: int = 0
     min_blocks: int = 0
-    min_capability: tuple[int, int] = (7, 5)
+    min_capability: tuple[int, int] = OLDEST_CAPABILITY
     fastmath: bool = False
