@@ -51,6 +51,16 @@ def test_a_call_that_no_rule_is_about_takes_torch() -> None:
     assert (choice.path, choice.reason) == ("torch", "no rule of the table fits")
 
 
+def test_a_feature_map_without_a_kernel_takes_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose.choose(CALL, H200).path == "simt"
+    monkeypatch.setattr(choose, "SIMT_FEATURE_MAPS", ("split_relu",))
+    choice = choose.choose(CALL, H200)
+    assert (choice.path, choice.reason) == (
+        "torch",
+        "there is no kernel for the feature map relu",
+    )
+
+
 def test_the_shipped_table_admits_that_nothing_was_measured() -> None:
     table = choose.read_table()
     assert not table.measured

@@ -19,6 +19,7 @@ from linvit_runtime.kernels.cpu.tiles import (
     fold,
     gather,
     lanes_beyond_zero,
+    larger,
     largest,
     load,
     load_row,
@@ -92,15 +93,16 @@ def stage_features(source, offset, size, scratch, place, width, LANES, MAP):
             x = add(relu(x), exp(smaller(x, zeros(1, 1, LANES))))
             store(x, scratch, place + i, 0)
     if MAP == SOFTMAX:
-        most = NOTHING
+        peaks = spread(NOTHING, LANES)
         for i in range(0, width, LANES):
             x = load_row(source, offset, i, size, NOTHING, LANES)
-            most = max(most, largest(x))
-        sums = zeros(1, 1, LANES)
-        for i in range(0, width, LANES):
-            x = load_row(source, offset, i, size, NOTHING, LANES)
-            x = exp(subtract(x, spread(most, LANES)))
             store(x, scratch, place + i, 0)
+            peaks = larger(peaks, x)
+        peak = spread(largest(peaks), LANES)
+        sums = zeros(1, 1, LANES)
+        for i in range(place, place + width, LANES):
+            x = exp(subtract(load(1, 1, LANES, scratch, i, 0), peak))
+            store(x, scratch, i, 0)
             sums = add(sums, x)
         inverse = ONE / total(sums)
         for i in range(place, place + width, LANES):

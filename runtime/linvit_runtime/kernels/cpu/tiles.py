@@ -461,6 +461,10 @@ def _smaller(builder, x, y):
     return builder.select(builder.fcmp_unordered("<", x, y), x, y)
 
 
+def _larger(builder, x, y):
+    return builder.select(builder.fcmp_unordered(">", x, y), x, y)
+
+
 def _where_positive(builder, x, y, z):
     return builder.select(builder.fcmp_ordered(">", x, _zero_like(x)), y, z)
 
@@ -474,6 +478,7 @@ subtract = _elementwise(lambda builder, x, y: builder.fsub(x, y), "x - y")
 multiply = _elementwise(lambda builder, x, y: builder.fmul(x, y), "x * y")
 negate = _elementwise(lambda builder, x: builder.fneg(x), "-x")
 relu = _elementwise(_relu, "max(x, 0), NaN where x is")
+larger = _elementwise(_larger, "max(x, y), NaN where x is")
 smaller = _elementwise(_smaller, "min(x, y), NaN where x is")
 where_positive = _elementwise(_where_positive, "y where x > 0, else z")
 where_zero = _elementwise(_where_zero, "y where x == 0, else z")
