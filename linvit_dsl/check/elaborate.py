@@ -42,7 +42,7 @@ from linvit_dsl.check.values import (
     printable,
     tensors_in,
 )
-from linvit_dsl.errors import Span, SpecError, diagnose
+from linvit_dsl.errors import Label, Span, SpecError, diagnose
 from linvit_dsl.graph import limits
 from linvit_dsl.graph.ir import Graph, Slot, Value
 from linvit_dsl.syntax import ast
@@ -216,6 +216,7 @@ class Elaborator(Findings):
                 diagnose(
                     "E0317",
                     span,
+                    secondary=(Label(declaration.head, "declared here"),),
                     name=block.name,
                     expected=len(declaration.parameters),
                     given=len(arguments),

@@ -27,7 +27,7 @@ from linvit_dsl.check.values import (
     literal,
     wrong_kind,
 )
-from linvit_dsl.check.words import builtin
+from linvit_dsl.check.words import builtin, written_here
 from linvit_dsl.errors import Span, SpecError, diagnose
 from linvit_dsl.errors.suggest import nearest
 from linvit_dsl.graph import limits
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from linvit_dsl.check.builder import GraphBuilder
     from linvit_dsl.check.elaborate import Elaborator
     from linvit_dsl.check.program import Module
+
+
+_BRACKETS = "static arguments stand in brackets"
 
 
 class Expressions:
@@ -315,8 +318,12 @@ class Expressions:
         """What a module calls a name: `nn.Mlp`."""
         target = self.evaluate(expression.target)
         if not isinstance(target, ModuleValue):
-            place = expression.target.span
-            raise wrong_kind(place, quote(place.text), "a module", target)
+            place, helps = expression.target.span, ()
+            if isinstance(target, Value):
+                helps = ("a tensor has no methods: `x |> operator[...]`, or `operator[...](x)`",)
+                here = written_here(expression.name.name)
+                helps = (here, *helps) if here is not None else helps
+            raise wrong_kind(place, quote(place.text), "a module", target, helps=helps)
         value = self.elaborator.module_value(target.module, expression.name.name)
         if value is None:
             near = nearest(expression.name.name, target.module.names)
@@ -347,8 +354,10 @@ class Expressions:
                         raise twice(expression.target.span.text, argument.name)
                     value = self.evaluate(argument.value)
                     if not isinstance(value, Value):
-                        what = f"`{argument.name.name}`"
-                        raise wrong_kind(argument.value.span, what, "a tensor", value)
+                        what, name = f"`{argument.name.name}`", expression.target.span.text
+                        helps = (f"{_BRACKETS}: `{quote(name)[1:-1]}[{argument.name.name} = ...]`",)
+                        place = argument.value.span
+                        raise wrong_kind(place, what, "a tensor", value, helps=helps)
                     keywords[argument.name.name] = value
                 case ast.Splat():
                     items = self.items(argument.value)

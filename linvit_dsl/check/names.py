@@ -16,7 +16,7 @@ from linvit_dsl.check.declarations import check_item, check_items, not_a_block
 from linvit_dsl.check.files import library_module_of
 from linvit_dsl.check.recursion import find_recursion
 from linvit_dsl.check.walk import children, declared_axes
-from linvit_dsl.check.words import BUILTINS, QUANTITIES
+from linvit_dsl.check.words import BUILTINS, QUANTITIES, written_here
 from linvit_dsl.errors import Fix, Label, Span, SpecError, diagnose
 from linvit_dsl.errors.suggest import nearest
 from linvit_dsl.graph import limits
@@ -218,12 +218,13 @@ class _Resolver:
         else:
             # Nobody reads a suggestion beyond the last finding that is shown.
             shown = len(self.program.diagnostics) < limits.ERRORS
-            near = nearest(name, self.known) if shown else None
+            elsewhere = written_here(name)
+            near = nearest(name, self.known) if shown and elsewhere is None else None
             diagnostic = diagnose(
                 "E0201",
                 span,
                 name=name,
-                helps=(f"did you mean `{near}`?",) if near else (),
+                helps=(f"did you mean `{near}`?",) if near else (elsewhere,) if elsewhere else (),
                 fixes=(Fix(span, near, f"replace by `{near}`"),) if near else (),
             )
         self.program.diagnostics.append(diagnostic)

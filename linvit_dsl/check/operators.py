@@ -112,7 +112,11 @@ def _tensors(
     for value, place in zip(arguments, spans, strict=True):
         if not isinstance(value, Value):
             kind = f"a tensor, as an argument of `{op.name}`"
-            raise wrong_kind(place, quote(place.text), kind, value)
+            first, *more = [w for w in op.Attributes.words() if w not in target.statics] or [""]
+            words = f"{first}, ..." if more else first
+            helps = (f"static arguments stand in brackets: `{op.name}[{words}](...)`",)
+            helps = helps if words and len(arguments) > 1 else ()
+            raise wrong_kind(place, quote(place.text), kind, value, helps=helps)
     expected = op.arity
     if op.name in ARITHMETIC.values():
         expected = 2 - len(set(target.statics) & {"left", "right"})

@@ -49,6 +49,16 @@ _WANTED = {
     "model_attributes_type": "a section `{ ... }`",
     "dict_type": "a section `{ ... }`",
 }
+_MEANT = {
+    **dict.fromkeys(("learning_rate", "base_lr", "rate"), "lr"),
+    **dict.fromkeys(("type", "dataset", "optimizer"), "name"),
+    **dict.fromkeys(("batch_size", "bs"), "batch"),
+    **dict.fromkeys(("wd", "decay"), "weight_decay"),
+    **dict.fromkeys(("grad_clip", "max_norm", "clip_grad"), "clip"),
+    **dict.fromkeys(("warmup_epochs", "warmup_steps"), "warmup"),
+    **dict.fromkeys(("augmentation", "augmentations", "transforms"), "augment"),
+}
+"""What fields are called elsewhere."""
 _BOUNDS = {
     "greater_than": ("gt", "greater than"),
     "greater_than_equal": ("ge", "at least"),
@@ -112,6 +122,8 @@ def _unknown(raw: Path, loc: Path, root: type[BaseModel]) -> RecipeProblem:
     sections = dict(_sections(root))
     here = _model_at(raw[:-1], root)
     near = get_close_matches(name, here.model_fields, 1)
+    if (meant := _MEANT.get(name)) in here.model_fields:
+        near = [meant]
     homes = [section for section, model in sections.items() if name in model.model_fields]
     if near:
         suggestion = f"did you mean `{near[0]}`?"

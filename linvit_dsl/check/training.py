@@ -198,7 +198,8 @@ class RecipeReader:
             item = self.recipes.get(current.name)
             if not isinstance(item, ast.Recipe):
                 near = nearest(current.name, self.recipes)
-                helps = (f"did you mean `{near}`?",) if near else ()
+                legal = ", ".join(self.recipes) or "none"
+                helps = (f"did you mean `{near}`?" if near else f"recipes of the file: {legal}",)
                 raise SpecError(diagnose("E0603", current.span, helps=helps, name=current.name))
             if item in line:
                 # Whichever recipe of the circle was asked for, the finding is the same one.

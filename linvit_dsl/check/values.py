@@ -230,7 +230,13 @@ def kind_of(value: Result) -> str:
 
 
 def wrong_kind(
-    place: Span, name: str, expected: str, value: Result, *labels: Label, told: str = ""
+    place: Span,
+    name: str,
+    expected: str,
+    value: Result,
+    *labels: Label,
+    told: str = "",
+    helps: tuple[str, ...] = (),
 ) -> SpecError:
     """E0310: something else is expected than what stands at `place`.
 
@@ -241,6 +247,7 @@ def wrong_kind(
         value: What it is. Where that comes from elsewhere, the place is shown.
         labels: Where it is said what it must be.
         told: How to call what it is, if not by its kind.
+        helps: What to write instead.
     """
     came: Span | None = None
     if isinstance(value, Value):
@@ -250,8 +257,11 @@ def wrong_kind(
     if came is not None and (came.source is not place.source or not _touch(came, place)):
         labels = (*labels, Label(came, f"{kind_of(value)} from here"))
     told = told or kind_of(value)
-    found = diagnose("E0310", place, secondary=labels, name=name, kind=expected, value=told)
-    return SpecError(found)
+    return SpecError(
+        diagnose(
+            "E0310", place, secondary=labels, helps=helps, name=name, kind=expected, value=told
+        )
+    )
 
 
 def _touch(one: Span, other: Span) -> bool:

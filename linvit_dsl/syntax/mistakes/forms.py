@@ -137,6 +137,10 @@ def second_statement(failure: Failure) -> Problem | None:
     token = failure.found
     if token is None or not failure.accepts & {"$END", "_NL"}:
         return None
+    if token.type == "COMMA" and failure.start == "vary" and failure.tokens[1].type == "IN":
+        helps = "the values of an axis stand in brackets: `heads in [3, 6]`"
+        found = diagnose("E0117", failure.place, found=wording.found(token), helps=(helps,))
+        return Problem(found)
     if token.type == "COMMA" and failure.start in {"default", "field", "vary"}:
         helps = "fields stand on lines of their own, or between `;`"
         fix = Fix(failure.place, ";", "write `;`")

@@ -41,7 +41,7 @@ _CONDITIONS = {"IF", "REQUIRE", "PREFER", "EXPECT", "WHERE"}
 
 def names_without_brackets(failure: Failure) -> Problem | None:
     """`q, k, v = ...`, `dim h, w = grid`, `for a, b in list`."""
-    if failure.kind(0) != "COMMA" or failure.kind(-1) != "NAME":
+    if failure.kind(0) != "COMMA" or failure.kind(-1) != "NAME" or failure.start == "field":
         return None
     end = failure.index
     while end + 1 < len(failure.tokens) and failure.tokens[end].type == "COMMA":

@@ -77,7 +77,8 @@ def _begins_line(failure: Failure, at: int) -> bool:
 def word_of_another_language(failure: Failure) -> Problem | None:
     """`def`, `elif`, `while`: known from elsewhere."""
     for at in (failure.index, failure.index - 1):
-        if 0 <= at < len(failure.tokens):
+        # What declares something in another language stands first.
+        if 0 <= at < (len(failure.tokens) if failure.start != "item" else 1):
             token = failure.tokens[at]
             helps = foreign_word(token.value, failure.start) if token.type == "NAME" else None
             if helps is not None:

@@ -14,9 +14,11 @@ from linvit_dsl.check import (
     open_program,
     recipe_for,
 )
+from linvit_dsl.check.words import FOREIGN, written_here
 from linvit_dsl.cli import main
-from linvit_dsl.errors import SpecError
+from linvit_dsl.errors import Source, SpecError
 from linvit_dsl.graph import limits
+from linvit_dsl.syntax import parse_expression
 
 Finding = tuple[str, str, int]
 
@@ -539,3 +541,42 @@ def test_a_vision_transformer_with_less_than_nothing(name: str) -> None:
 def test_a_block_whose_head_is_broken_is_applied_without_another_finding() -> None:
     text = "block Unit(x: [->s]) -> [*s] { return x }\n"
     assert codes(text + model("y = Unit()\nreturn x")) == ["E0102"]
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "help_"),
+    [
+        ("return conv2d(x, 4, 3)", "E0310", "brackets: `conv2d[out, ...](...)`"),
+        ("return F(x, k = 3)", "E0310", "static arguments stand in brackets: `F[k = ...]`"),
+        ("return x.mean(1)", "E0310", 'it is written `reduce["b n d -> b d", mean]` here'),
+        ("return x.foo(1)", "E0310", "a tensor has no methods"),
+        ("return flatten(x)", "E0201", 'it is written `rearrange["b c h w -> b (c h w)"]` here'),
+        ("return x |> self", "E0201", "there is no `self` here"),
+    ],
+)
+def test_what_people_bring_along(body: str, code: str, help_: str) -> None:
+    block = "block F[k: int](x: [*s]) -> [*s] { return k * x }\n"
+    Path("m.vit").write_text(block + model(f"  {body}"), encoding="utf-8")
+    (found,) = check_program(open_program("m.vit"))
+    assert found.code == code
+    assert help_ in found.helps[0]
+
+
+def test_what_is_written_here_can_be_parsed() -> None:
+    """The control of the table of foreign words: each stands for an expression of the language."""
+    known = [text for text in map(written_here, FOREIGN) if text is not None]
+    assert len(known) == len(FOREIGN) > 20
+    for text in known:
+        if text.startswith("it is"):
+            parse_expression(Source("a", text.split("`")[1], ""))
+
+
+@pytest.mark.parametrize(
+    ("field", "meant"),
+    [("learning_rate = 1", "lr"), ("type = adamw", "name"), ("wd = 0", "weight_decay")],
+)
+def test_fields_that_have_another_name_elsewhere(field: str, meant: str) -> None:
+    text = RECIPE.replace("lr = 1e-3", f"lr = 1e-3; {field}")
+    Path("m.vit").write_text(f"{text}train M with r\n{DIGITS}", encoding="utf-8")
+    (found,) = check_program(open_program("m.vit"))
+    assert (found.code, found.helps) == ("E0600", (f"did you mean `{meant}`?",))
