@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from linvit_runtime.kernels.cuda.kernel import Kernel
-from linvit_runtime.kernels.cuda.ptx_ops import HalfType, Operations
+from linvit_runtime.kernels.cuda.kernel import HalfType, Kernel
+from linvit_runtime.kernels.cuda.ptx_ops import Operations
 
 LANES = np.arange(32)
 POISON = np.uint32(0xFFFFFFFF)  # a NaN as a float32, and as two values of either half precision
@@ -69,7 +69,7 @@ class _Type:
         self.dtype = dtype
 
     def __call__(self, x: Any) -> Any:
-        return np.asarray(x).astype(self.dtype)
+        return np.asarray(x).astype(self.dtype)[()]
 
 
 class LocalArray:
@@ -111,8 +111,11 @@ def _lanes(x: Any, dtype: Any) -> Any:
 class _Cta:
     """Shared memory, who touched it since the last barrier, and copies on their way to it."""
 
-    def __init__(self, block: tuple[int, ...], dynamic_bytes: int) -> None:
+    def __init__(
+        self, block: tuple[int, ...], grid: tuple[int, int, int], dynamic_bytes: int
+    ) -> None:
         self.block = SimpleNamespace(x=block[0], y=block[1], z=block[2])
+        self.grid = SimpleNamespace(x=grid[0], y=grid[1], z=grid[2])
         self.words = np.full(0, POISON)
         self.history = np.zeros((4, 0), np.int64)  # epoch and warp of the last write, of reads
         self.static_arrays: list[int] = []
@@ -161,10 +164,11 @@ class _Cta:
         read[places] = self.epoch
         return self.words[places]
 
-    def _claim(self, places: Any) -> None:
+    def _claim(self, places: Any, rows: Any) -> None:
         written, writer, read, reader = self.history
-        if np.unique(places).size < places.size:
-            raise KernelFault("two lanes write to one place")
+        values = np.stack([places, rows]).reshape(2, -1)
+        if np.unique(places).size < np.unique(values, axis=1).shape[1]:
+            raise KernelFault("two lanes write different values to one place")
         if (written[places] == _IN_FLIGHT).any():
             raise KernelFault("a copy is overwritten that has not been waited for")
         for epochs, warps in ((written, writer), (read, reader)):
@@ -175,13 +179,13 @@ class _Cta:
     def store(self, addresses: Any, rows: Any) -> None:
         """Write `rows` [32, words]."""
         places = self._places(addresses, 4 * rows.shape[1])
-        self._claim(places)
+        self._claim(places, rows.view(np.uint32))
         self.words[places] = rows.view(np.uint32)
 
     def start_copy(self, addresses: Any, rows: Any) -> None:
         """Write `rows` once the group that it belongs to has been waited for."""
         places = self._places(addresses, 4 * rows.shape[1])
-        self._claim(places)
+        self._claim(places, rows)
         self.words[places] = POISON
         self.history[0][places] = _IN_FLIGHT
         self._groups[-1].append((places, rows))
@@ -212,7 +216,7 @@ class Emulator:
 
     def __init__(self, half_type: HalfType) -> None:
         self.half_type: HalfType = half_type
-        self.cta = _Cta((0, 0, 0), 0)
+        self.cta = _Cta((0, 0, 0), (1, 1, 1), 0)
         self._turn: Callable[[], None] = lambda: None
         self._writers: dict[int, Any] = {}
         self._block_number = 0
@@ -231,7 +235,7 @@ class Emulator:
         assert len(arguments) == len(kernel.arguments), (len(arguments), kernel.arguments)
         self._writers.clear()
         for self._block_number, block in enumerate(np.ndindex(grid[::-1])):
-            self.cta = _Cta(block[::-1], kernel.shared_bytes)
+            self.cta = _Cta(block[::-1], grid, kernel.shared_bytes)
             self._run_cta(kernel, arguments)
 
     def _run_cta(self, kernel: Kernel, arguments: tuple[Any, ...]) -> None:
@@ -404,6 +408,11 @@ class _Cuda:
     def blockIdx(self) -> SimpleNamespace:  # noqa: N802
         """The CTA's place in the grid."""
         return self._emulator.cta.block
+
+    @property
+    def gridDim(self) -> SimpleNamespace:  # noqa: N802
+        """CTAs of the grid."""
+        return self._emulator.cta.grid
 
 
 class _Stop(BaseException):

@@ -17,6 +17,9 @@ Half precision travels as 16-bit words: Numba's own bfloat16 needs a shim that c
 OLDEST_CAPABILITY = (7, 5)
 """The oldest compute capability that the toolkit for CUDA 13 compiles for."""
 
+HalfType = Literal["bfloat16", "float16"]
+"""The half-precision types that tensor cores multiply."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kernel:

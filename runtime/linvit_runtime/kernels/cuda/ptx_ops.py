@@ -48,17 +48,16 @@ Legend: CTA a block of threads, warp its 32 lanes, lane a thread's number in its
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numba.cuda
 from llvmlite import ir
 from numba.cuda.extending import intrinsic
 
+from linvit_runtime.kernels.cuda.kernel import HalfType
+
 cuda: Any = numba.cuda
 types: Any = cuda.types
-
-HalfType = Literal["bfloat16", "float16"]
-"""The half-precision types that tensor cores multiply."""
 
 MIN_CAPABILITY = (8, 0)
 """The oldest devices that have these operations."""
