@@ -15,7 +15,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from linvit_runtime.kernels import linear_attention
+from linvit_runtime.kernels.dispatch import recording
 
 Run = Callable[[], tuple[Tensor, ...]]
 
@@ -39,7 +40,7 @@ class Case:
     Attributes:
         layout: `qkv`, views of one buffer `[B, N, 3, H, D]`; `separate`, each contiguous as
             `[B, H, N, D]`; `features`, the same with q and k as features that are made already.
-        compiled: Whether torch.compile takes part, which costs seconds of compilation.
+        slow: Whether the contestants are those that compile or tune for seconds or minutes.
     """
 
     dtype: str
@@ -49,7 +50,7 @@ class Case:
     tokens: int
     layout: str
     backward: bool
-    compiled: bool = False
+    slow: bool = False
 
     @property
     def feature_map(self) -> str:
@@ -93,16 +94,21 @@ class Measured:
 
 @dataclass(slots=True)
 class Row:
-    """What was measured of one case; nothing where the gate is red."""
+    """What was measured of one case, nothing where the gate is red; what ran behind linvit."""
 
     case: Case
     gate: str
+    backends: tuple[str, ...] = ()
     contestants: dict[str, Measured] = field(default_factory=dict[str, Measured])
 
 
-GRID = ((384, 1024), (384, 196), (1536, 1024), (1536, 256), (384, 64), (1536, 4096), (3072, 16384))
+GRID = ((384, 1024), (384, 196), (1536, 1024), (1536, 256), (384, 64), (1536, 4096), (384, 16384))
 FEW_HEADS = ((6, 16384), (24, 4096), (6, 1024), (96, 196))
 """B H and N: where one CTA per head fills the device, and where the tokens have to be split."""
+SLOW = ((64, 1024, "qkv"), (64, 1024, "features"), (64, 196, "qkv"), (1, 16384, "features"))
+"""B, N and layout of the cases of torch.compile and flash_bla, after all others."""
+SPLITS = (1, 2, 4, 8, 16)
+SPLIT_GRID = tuple(itertools.product((6, 24, 96, 192, 384), (196, 1024, 4096, 16384)))
 HEADS = 6
 
 
@@ -112,39 +118,51 @@ def cases(*, tiny: bool = False) -> Iterator[Case]:
         for layout, backward in itertools.product(("qkv", "separate", "features"), (False, True)):
             yield Case("float32", 64, 2, 2, 12, layout, backward)
         return
-    compiled = {(384, 1024), (384, 196), (1536, 4096)}
     directions = (False, True)
-    for (heads, tokens), backward in itertools.product(GRID, directions):
-        case = ("bfloat16", 64, heads // HEADS, HEADS, tokens)
-        yield Case(*case, "qkv", backward, (heads, tokens) in compiled)
-    for (heads, tokens), backward in itertools.product(FEW_HEADS, directions):
+    for (heads, tokens), backward in itertools.product((*GRID, *FEW_HEADS), directions):
         yield Case("bfloat16", 64, heads // HEADS, HEADS, tokens, "qkv", backward)
     for layout, backward in itertools.product(("features", "separate"), directions):
         yield Case("bfloat16", 64, 64, HEADS, 1024, layout, backward)
-    for backward in directions:
-        yield Case("bfloat16", 64, 1, HEADS, 16384, "features", backward)
     for (heads, tokens), backward in itertools.product(GRID[:3], directions):
-        yield Case("float32", 64, heads // HEADS, HEADS, tokens, "qkv", backward, tokens == 1024)
+        yield Case("float32", 64, heads // HEADS, HEADS, tokens, "qkv", backward)
     for width, backward in itertools.product((32, 128), directions):
         yield Case("bfloat16", width, 64, HEADS, 1024, "qkv", backward)
+    yield Case("bfloat16", 64, 512, HEADS, 16384, "qkv", False)
+    for (batch, tokens, layout), backward in itertools.product(SLOW, directions):
+        yield Case("bfloat16", 64, batch, HEADS, tokens, layout, backward, slow=True)
+
+
+def split_cases(*, tiny: bool = False) -> Iterator[Case]:
+    """Where into how many parts tokens are cut is measured."""
+    if tiny:
+        yield Case("bfloat16", 64, 1, 2, 20, "qkv", False)
+        return
+    for backward, (heads, tokens) in itertools.product((False, True), SPLIT_GRID):
+        yield Case("bfloat16", 64, heads // HEADS, HEADS, tokens, "qkv", backward)
 
 
 def contestants_of(case: Case, flash_bla: contestants.Attention | None) -> dict[str, Any]:
     """Who takes part, by name; linvit first."""
-    ours = functools.partial(linear_attention, feature_map=case.feature_map)
-    if case.layout == "features":
-        found: dict[str, Any] = {"linvit": ours, "eager": _eager_on_features}
-        return found | ({"flash_bla": flash_bla} if flash_bla else {})
-    found = {"linvit": ours, "eager": contestants.eager}
-    if case.compiled:
-        found["compiled"] = contestants.compiled
+    found: dict[str, Any] = {
+        "linvit": functools.partial(linear_attention, feature_map=case.feature_map)
+    }
+    made = case.layout == "features"
+    if case.slow:
+        found["compiled"] = _compiled_on_features() if made else contestants.compiled
+        if flash_bla:
+            found["flash_bla"] = flash_bla if made else functools.partial(_mapped, flash_bla)
+        return found
+    found["eager"] = _eager_on_features if made else contestants.eager
+    if made:
+        return found
     if case.dtype == "float32":
-        found["sdpa"] = contestants.sdpa
-    else:
-        found |= {"sdpa_flash": _sdpa("FLASH_ATTENTION"), "sdpa_cudnn": _sdpa("CUDNN_ATTENTION")}
-    if flash_bla:
-        found["flash_bla"] = functools.partial(_mapped, flash_bla)
-    return found
+        return found | {"sdpa": contestants.sdpa}
+    return found | {"sdpa_flash": _sdpa("FLASH_ATTENTION"), "sdpa_cudnn": _sdpa("CUDNN_ATTENTION")}
+
+
+@functools.cache
+def _compiled_on_features() -> contestants.Attention:
+    return torch.compile(_eager_on_features, dynamic=False, fullgraph=True)
 
 
 def _eager_on_features(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -203,19 +221,21 @@ def call(case: Case, attention: Any, leaves: list[Tensor]) -> Run:
 
 
 def gate(case: Case, name: str, attention: Any, leaves: list[Tensor]) -> str:
-    """Empty if the first and the last image are as the formula gives them in float64."""
+    """Empty if the first and the last image are as the formula gives them in float64.
+
+    Softmax attention is not linvit's, and held to torch's in float32: all pairs of tokens in
+    float64 would not fit.
+    """
     picked = [leaf[[0, -1]] if case.batch > 1 else leaf for leaf in leaves]
     formula = _eager_on_features if case.layout == "features" else contestants.eager
+    dtype = torch.float64
     if name.startswith("sdpa"):
-        formula = contestants.sdpa
-    small = Case(case.dtype, case.width, len(picked[0]), case.heads, case.tokens, case.layout, True)
-    expected = call(small, formula, [leaf.double() for leaf in picked])()
-    if not case.backward:
-        with torch.no_grad():
-            expected = (formula(*small.views([leaf.double() for leaf in picked])),)
+        formula, dtype = contestants.sdpa, torch.float32
+    small = replace(case, batch=len(picked[0]))
+    expected = call(small, formula, [leaf.to(dtype) for leaf in picked])()
     for part, right in zip(call(case, attention, leaves)(), expected, strict=True):
         images = part[[0, -1]] if case.batch > 1 else part
-        error = ((images.double() - right).norm() / right.norm()).item()
+        error = ((images.double() - right.double()).norm() / right.double().norm()).item()
         if not error <= GATE_TOLERANCE[case.dtype]:  # a NaN is no less
             return f"{name} is wrong by {error:.1e}"
     return ""
@@ -229,7 +249,7 @@ class Clock:
         device: As torch calls it.
         cache_bytes: Inputs are as many as exceed this several times.
         seconds: That the samples of one contestant take together, about.
-        samples: At least.
+        samples: At least, of what takes less than 0.2 s.
     """
 
     device: str
@@ -254,7 +274,8 @@ class Clock:
         run()
         self.synchronize()
         once = time.perf_counter() - start
-        count = max(self.samples, min(200, int(self.seconds / (once + 1e-9))))
+        least = self.samples if once < 0.2 else 3
+        count = max(least, min(200, int(self.seconds / (once + 1e-9))))
         times = [self._once(run) / runs for _ in range(count)]
         low, median, high = statistics.quantiles(times, n=4, method="inclusive")
         return low, median, high
@@ -296,13 +317,23 @@ def measure_runs(clock: Clock, runs: list[Run]) -> Measured:
 
 
 def measure(case: Case, clock: Clock, flash_bla: contestants.Attention | None) -> Row:
-    """Gate all contestants of a case, then time them; linvit at fault leaves the row empty."""
-    sets = _sets(case, clock)
-    leaves = [case.leaves(clock.device, seed) for seed in range(sets)]
+    """Gate all contestants of a case, then time them, and a copy of as many bytes."""
+    row = compete(case, clock, contestants_of(case, flash_bla))
+    if row.gate == "green":
+        row.contestants[COPY] = _measure_copy(case, clock, _sets(case, clock))
+    return row
+
+
+def compete(case: Case, clock: Clock, attentions: dict[str, Any]) -> Row:
+    """Gate and time the contestants given; linvit at fault leaves the row empty."""
+    leaves = [case.leaves(clock.device, seed) for seed in range(_sets(case, clock))]
     row = Row(case, "green")
-    for name, attention in contestants_of(case, flash_bla).items():
+    for name, attention in attentions.items():
         try:
-            wrong = gate(case, name, attention, leaves[0])
+            with recording() as used:
+                wrong = gate(case, name, attention, leaves[0])
+                if name == "linvit":
+                    row.backends = tuple(itertools.chain(*used.values()))
         except Exception as problem:  # noqa: BLE001 - as in measure_runs
             wrong = f"{name}: {type(problem).__name__}: {(str(problem).splitlines() or [''])[0]}"
         if wrong and name == "linvit":
@@ -312,7 +343,6 @@ def measure(case: Case, clock: Clock, flash_bla: contestants.Attention | None) -
             continue
         runs = [call(case, attention, some) for some in leaves]
         row.contestants[name] = measure_runs(clock, runs)
-    row.contestants[COPY] = _measure_copy(case, clock, sets)
     return row
 
 

@@ -16,15 +16,18 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
 
-from linvit_runtime.kernels import FEATURE_MAPS, linear_attention
+from linvit_runtime.kernels import FEATURE_MAPS, dispatch, linear_attention
+from linvit_runtime.kernels.cuda import choose
+from linvit_runtime.kernels.cuda.choose import Rule
 from linvit_runtime.kernels.dispatch import recording
 from linvit_runtime.kernels.quadratic import attention_by_weights
 from linvit_runtime.kernels.verify import EPS, TOLERANCES
@@ -43,6 +46,8 @@ PROBLEMS = (
     (1, 65, 130, 2, "strided_channels"),
     (1, 1, 1, 2, "contiguous"),
 )
+FORCED = (Rule("simt"), Rule("tensor", split=1), Rule("tensor", split=4))
+"""Paths that the table may not choose for the cases, and that other sizes or a new table take."""
 TINY_PROBLEMS = ((1, 5, 5, 2, "qkv"), (1, 3, 4, 1, "strided_channels"))
 SANITIZED_PROBLEMS = ((1, 70, 70, 2, "qkv"), (1, 20, 33, 1, "heads_first"))
 
@@ -89,6 +94,7 @@ class Outcome:
     backward: str
     errors: tuple[float, ...]
     failure: str = ""
+    forced: Rule | None = None
 
     @property
     def passed(self) -> bool:
@@ -113,6 +119,15 @@ def sanitized_checks() -> Iterator[Check]:
     for dtype, name in itertools.product(("bfloat16", "float32"), FEATURE_MAPS):
         for problem in SANITIZED_PROBLEMS:
             yield Check(name, dtype, 64, *problem)
+
+
+def forced_checks(*, tiny: bool = False) -> Iterator[tuple[Rule, Check]]:
+    """The paths of `FORCED`, on usual heads."""
+    problems = TINY_PROBLEMS[:1] if tiny else PROBLEMS[:3]
+    kernels = itertools.product(("bfloat16", "float16"), FEATURE_MAPS, (64, 32))
+    some = [("bfloat16", "split_relu", 64)] if tiny else list(kernels)
+    for rule, (dtype, name, width) in itertools.product(FORCED, some):
+        yield from ((rule, Check(name, dtype, width, *problem)) for problem in problems)
 
 
 def _laid_out(inputs: tuple[Tensor, ...], layout: str) -> tuple[Tensor, ...]:
@@ -143,27 +158,52 @@ def poisoned() -> Generator[None, None, None]:
             torch.use_deterministic_algorithms(before)
 
 
-def judge(check: Check, device: str, attention: Attention = linear_attention) -> Outcome:
-    """Compare `attention` with float64 on one case; failures are outcomes, not exceptions."""
+def judge(
+    check: Check,
+    device: str,
+    attention: Attention = linear_attention,
+    rule: Rule | None = None,
+) -> Outcome:
+    """Compare `attention` with float64 on one case; failures are outcomes, not exceptions.
+
+    Args:
+        check: The case.
+        device: As torch calls it.
+        attention: What is compared.
+        rule: The path that it is forced to take; None leaves it to the table.
+    """
     *inputs, grad = check.inputs(device)
     wide = [x.double().requires_grad_() for x in inputs]
     expected = _results(attention_by_weights, check, wide, grad.double())
     leaves = [x.detach().requires_grad_() for x in inputs]
-    with poisoned(), recording() as used:
+    with poisoned(), recording() as used, nullcontext() if rule is None else forced(rule):
         try:
             found = _results(attention, check, leaves, grad)
         except Exception as failure:  # noqa: BLE001 - a driver has many ways to fail
             text = (str(failure).splitlines() or [""])[0]
-            return Outcome(check, "", "", (), f"{type(failure).__name__}: {text}")
+            return Outcome(check, "", "", (), f"{type(failure).__name__}: {text}", rule)
         forward, backward = ("+".join(used[name]) for name in ("forward", "backward"))
     errors = tuple(relative_error(*pair) for pair in zip(found, expected, strict=True))
-    return Outcome(check, forward, backward, errors)
+    return Outcome(check, forward, backward, errors, forced=rule)
+
+
+@contextmanager
+def forced(rule: Rule) -> Generator[None, None, None]:
+    """Let CUDA calls take the path of one rule, whatever the checked-in table says."""
+    table = choose.Table(measured=False, note="forced", rules=(rule,))
+    with mock.patch.object(choose, "read_table", return_value=table):
+        dispatch._cuda_pass.cache_clear()
+        try:
+            yield
+        finally:
+            dispatch._cuda_pass.cache_clear()
 
 
 def _results(
     attention: Attention, check: Check, leaves: list[Tensor], grad: Tensor
 ) -> tuple[Tensor, ...]:
-    out = attention(*leaves[:3], check.feature_map, EPS)
+    q, k, v = leaves
+    out = attention(q, k, v, check.feature_map, EPS)
     return (out.detach(), *torch.autograd.grad(out, leaves, grad))
 
 
@@ -176,8 +216,8 @@ def relative_error(found: Tensor, expected: Tensor) -> float:
 # Implementations that are wrong as a kernel would be.
 
 
-def _forgets_the_last_query(*call: Any) -> Tensor:
-    out = linear_attention(*call)
+def _forgets_the_last_query(q: Tensor, k: Tensor, v: Tensor, name: str, eps: float) -> Tensor:
+    out = linear_attention(q, k, v, name, eps)
     written = torch.empty_like(out)
     written[:, :-1] = out[:, :-1]
     return written

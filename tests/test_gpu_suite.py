@@ -1,0 +1,196 @@
+"""`benchmarks/gpu_suite.py` without a GPU: what its first run there does, on tiny cases."""
+
+import importlib
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+OF_THE_COMPILER = ("lark", "pydantic", "graphviz", "rich", "networkx", "safetensors")
+
+
+@pytest.fixture
+def suite(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    return importlib.import_module("gpu_suite")
+
+
+def run(
+    suite: ModuleType, monkeypatch: pytest.MonkeyPatch, folder: Path, *words: str
+) -> tuple[int, dict[str, Any]]:
+    """The exit code and the report of a dry run in this process."""
+    words = ("gpu_suite.py", "--dry-run", "--output", str(folder), *words)
+    monkeypatch.setattr(sys, "argv", list(words))
+    code = suite.main()
+    (path,) = folder.glob("*-gpu_suite-dry-run.json")
+    return code, json.loads(path.read_text())
+
+
+def test_a_dry_run_goes_through_all_stages_without_the_compilers_packages(tmp_path: Path) -> None:
+    for name in OF_THE_COMPILER:
+        (tmp_path / f"{name}.py").write_text(f"raise ImportError({name!r})\n")
+    script = [sys.executable, str(BENCHMARKS / "gpu_suite.py"), "--dry-run", "--output", "out"]
+    paths = [str(tmp_path), str(BENCHMARKS.parent / "runtime")]
+    environment = {"PYTHONPATH": ":".join(paths), "OMP_WAIT_POLICY": "PASSIVE", "PATH": "/bin"}
+    environment |= {"OMP_NUM_THREADS": "1", "HOME": str(Path.home())}
+    done = subprocess.run(
+        script, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = (tmp_path / "out").glob("*.json")
+    report = json.loads(path.read_text())
+    assert report["gate"] == "green"
+    assert report["versions"]["torch"].startswith("2.")
+    stages = report["stages"]
+    assert list(stages) == ["build", "verify", "capture", "sanitize", "measure", "splits"]
+    assert all(case["forward"] == "numba-cpu" for case in stages["verify"]["cases"])
+    assert stages["sanitize"]["memcheck"].startswith("not run")
+    first = stages["measure"]["rows"][0]
+    assert first["backends"] == ["numba-cpu"]
+    assert set(first["contestants"]) == {"linvit", "eager", "sdpa", "copy"}
+    low, median, high = first["contestants"]["linvit"]["call_us"]
+    assert 0 < low <= median <= high
+    assert stages["splits"]["cases"][0]["fastest"] in (1, 2, 4, 8, 16)
+
+
+def test_a_wrong_kernel_turns_the_gate_red_and_nothing_is_timed(
+    suite: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    judge = suite.gpu_verify.judge
+    wrong = suite.gpu_verify._forgets_the_last_query
+
+    def judged(check: Any, device: str, attention: Any = wrong, rule: Any = None) -> Any:
+        return judge(check, device, attention, rule)
+
+    monkeypatch.setattr(suite.gpu_verify, "judge", judged)
+    stages = ("--stages", "verify", "measure", "splits")
+    code, report = run(suite, monkeypatch, tmp_path, *stages)
+    assert code == 1
+    assert report["gate"] == "9 of 9 cases differ from float64"
+    assert report["stages"]["measure"]["skipped"] == "the gate is red"
+    assert "rows" not in report["stages"]["measure"]
+    assert report["stages"]["splits"]["skipped"] == "the gate is red"
+
+
+def test_a_comparison_that_rejects_nothing_turns_the_gate_red(
+    suite: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(suite.gpu_verify.TOLERANCES, "float32", 10.0)
+    code, report = run(suite, monkeypatch, tmp_path, "--stages", "verify")
+    assert code == 1
+    assert "the broken halves_eps passes" in report["gate"]
+    # What is not written is NaN, and above every tolerance.
+    assert report["stages"]["verify"]["controls"]["forgets_the_last_query"]
+
+
+def test_what_is_left_of_the_budget_is_kept(
+    suite: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    code, report = run(suite, monkeypatch, tmp_path, "--budget", "0")
+    assert code == 0
+    assert all(stage["cut"] == "the budget is used up" for stage in report["stages"].values())
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("the device is gone")
+
+    monkeypatch.setattr(suite.gpu_verify, "replayed", fail)
+    code, report = run(suite, monkeypatch, tmp_path, "--stages", "capture", "measure")
+    assert code == 1
+    assert report["gate"] == "capture failed: RuntimeError: the device is gone"
+    assert report["stages"]["measure"]["skipped"] == "the gate is red"
+
+
+def test_a_contestant_that_is_wrong_is_not_timed(suite: ModuleType) -> None:
+    case = next(suite.gpu_measure.cases(tiny=True))
+    clock = suite.Clock("cpu", seconds=0.001, samples=3)
+
+    def wrong(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return suite.contestants.eager(q, k, v) + 0.01
+
+    right = suite.contestants.eager
+    row = suite.gpu_measure.compete(case, clock, {"linvit": right, "peer": wrong})
+    assert row.contestants["linvit"].call_us is not None
+    assert row.contestants["peer"].call_us is None
+    assert "peer is wrong by" in row.contestants["peer"].problem
+    row = suite.gpu_measure.compete(case, clock, {"linvit": wrong, "peer": right})
+    assert row.gate.startswith("linvit is wrong by")
+    assert row.contestants == {}
+    assert "no figures" in suite.line(row)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("exit 0", "clean"),
+        ("echo 'Invalid __global__ read'; exit 99", "findings: Invalid __global__ read"),
+        ("exit 3", "exit code 3"),
+        ("exec sleep 20", "not finished in"),
+    ],
+)
+def test_what_a_sanitizer_says(
+    body: str, said: str, suite: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "compute-sanitizer"
+    program.write_text(f"#!/bin/sh\n{body}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    script = BENCHMARKS / "gpu_suite.py"
+    found = suite.gpu_verify.sanitize("memcheck", script, "cpu", 0.5)
+    assert found.startswith(said)
+
+
+def test_the_cases_are_those_of_the_design(suite: ModuleType) -> None:
+    checks = list(suite.gpu_verify.checks())
+    assert {check.width for check in checks} == {16, 32, 48, 64, 96, 128}
+    assert {check.dtype for check in checks} == {"float32", "bfloat16", "float16"}
+    assert {check.layout for check in checks} >= {"qkv", "heads_first", "strided_channels"}
+    assert any(check.queries != check.keys for check in checks)
+    cases = list(suite.gpu_measure.cases())
+    assert {case.tokens for case in cases} >= {196, 1024, 4096, 16384}
+    assert {case.width for case in cases} == {32, 64, 128}
+    assert {case.backward for case in cases} == {False, True}
+    h200 = suite.Clock("cuda:0", 50 * 2**20)
+    assert all(
+        suite.gpu_measure._sets(case, h200) * case.bytes_moved > h200.cache_bytes for case in cases
+    )
+
+
+def test_inputs_have_the_strides_that_their_layout_promises(suite: ModuleType) -> None:
+    for check in suite.gpu_verify.checks(tiny=True):
+        q, *_ = check.inputs("cpu")
+        assert q.shape == (check.batch, check.queries, check.heads, check.width)
+        assert (q.stride(3) == 1) == (check.layout != "strided_channels")
+
+
+def test_a_gpu_is_asked_for(
+    suite: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["gpu_suite.py"])
+    with pytest.raises(SystemExit) as leaving:
+        suite.main()
+    assert leaving.value.code == 2
+    assert "torch sees no CUDA device" in capsys.readouterr().err
+
+
+def test_kernels_are_compiled_by_other_processes(
+    suite: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("numba.cuda")
+    monkeypatch.setenv("LINVIT_KERNEL_CACHE", str(tmp_path))
+    paths = (str(BENCHMARKS), str(BENCHMARKS.parent / "runtime"))
+    monkeypatch.setenv("PYTHONPATH", ":".join(paths))
+    call = suite.Call("forward", "relu", "float32", 1, 8, 8, 1, 16, 16)
+    jobs = [(call, suite.Rule("simt")), (call, suite.Rule("simt"))]
+    found = suite.build_all(jobs, (9, 0), time.monotonic() + 100, 1)
+    assert found["failures"] == []
+    assert len(found["kernels"]) == len(list(tmp_path.glob("*.cubin"))) == 1
