@@ -247,15 +247,24 @@ def _cuda_pass(
     from linvit_runtime.kernels.cuda import launch, passes
 
     try:
-        choice = choose(call, launch.capability(device))
-        if choice.path != "torch":
-            return passes.make_pass(call, choice, device)
-        problem = choice.reason
-    except launch.CaptureProblem:
-        raise
-    except Exception as failure:  # noqa: BLE001 - the toolkit behind numba-cuda has many ways to fail
-        problem = _first_line("numba-cuda cannot build the kernel", failure)
-    _warn_of_fallback("CUDA", problem)
+        capability = launch.capability(device)
+    except Exception as failure:  # noqa: BLE001 - a driver has many ways to be absent
+        _warn_of_fallback("CUDA", _first_line("the CUDA driver cannot be used", failure))
+        return None
+    problem, failed = "", []
+    while (choice := choose(call, capability, without=failed)).path != "torch":
+        try:
+            made = passes.make_pass(call, choice, device)
+        except launch.CaptureProblem:
+            raise
+        except Exception as failure:  # noqa: BLE001 - the toolkit behind numba-cuda has many as well
+            problem = _first_line("numba-cuda cannot build the kernel", failure)
+            failed.append(choice.path)
+            continue
+        if problem:
+            _warn_of_fallback("CUDA", problem, "without tensor cores")
+        return made
+    _warn_of_fallback("CUDA", problem or choice.reason)
     return None
 
 
@@ -269,11 +278,12 @@ def _note_reason(device: str, reason: str) -> None:
 
 
 @functools.cache
-def _warn_of_fallback(device: str, reason: str) -> None:
-    """Warn, once per process and reason, that tensors take the torch path."""
-    _note_reason(device, reason)
+def _warn_of_fallback(device: str, reason: str, how: str = "in plain torch") -> None:
+    """Warn, once per process and reason, that tensors take a slower path: by default torch's."""
+    if how == "in plain torch":
+        _note_reason(device, reason)
     warnings.warn(
-        f"linvit: linear attention runs in plain torch on {device}, because {reason}. "
+        f"linvit: linear attention runs {how} on {device}, because {reason}. "
         "Results are the same, but slower.",
         RuntimeWarning,
         stacklevel=1,

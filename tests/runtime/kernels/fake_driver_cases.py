@@ -6,21 +6,24 @@ it and compares what the driver got with what is expected here, from the tensors
 
 import ctypes
 import dataclasses
+import inspect
 import json
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 
 from linvit_runtime.kernels import dispatch
-from linvit_runtime.kernels.cuda import launch
+from linvit_runtime.kernels.cuda import launch, passes
 from linvit_runtime.kernels.cuda.driver import DriverError
-from linvit_runtime.kernels.cuda.kernel import Kernel
+from linvit_runtime.kernels.cuda.kernel import ArgumentKind, Kernel
 from linvit_runtime.kernels.cuda.plan import choose_plan
 from linvit_runtime.kernels.cuda.simt_forward import forward_kernel
+from linvit_runtime.kernels.cuda.tensor_forward import Launch
 
 STREAM = 0x6000
 CODES = {
@@ -102,6 +105,52 @@ def simt_case() -> dict[str, Any]:
     }
 
 
+def tensor_body(
+    q: Any, k: Any, v: Any, out: Any, S: Any, S_parts: Any,
+    num_queries: int, num_keys: int, num_heads: int,
+    q_batch: int, q_token: int, q_head: int, k_token: int, v_head: int,
+    key_parts: int, key_part_tokens: int, query_part_tokens: int, scale: float, scaled_eps: float,
+) -> None:  # fmt: skip
+    """A kernel with the arguments of one on tensor cores, which does nothing with them."""
+    if num_queries < 0:
+        out[0] = q[0]
+
+
+def tensor_case() -> dict[str, Any]:
+    """A pass of two launches that find their arguments by name; k and v have to be copied."""
+    names = tuple(inspect.signature(tensor_body).parameters)
+    halves: tuple[ArgumentKind, ...] = ("pointer16",) * 4
+    states: tuple[ArgumentKind, ...] = ("float_pointer",) * 2
+    integers: tuple[ArgumentKind, ...] = ("int64",) * (len(names) - 8)
+    kinds = (*halves, *states, *integers, "float32", "float32")
+    kernel = Kernel("by_name", tensor_body, kinds, threads=64, shared_bytes=1000)
+    announce(kernel)
+    q = torch.randn(1, 1024, 3, 2, 64).bfloat16()[:, :, 1]
+    k = torch.randn(1, 1024, 2, 72).bfloat16()[..., 1:65]  # rows that start at odd addresses
+    v = torch.randn(1, 1024, 64, 2).bfloat16().mT  # channels that are not adjacent
+    launches = [Launch(kernel, (2, parts, 1), names) for parts in (7, 5)]
+    with mock.patch.object(passes, "forward_launches", return_value=launches):
+        results: list[Any] = []
+        calls = recorded(lambda: results.extend(dispatch.cuda_forward(q, k, v, "relu", 0.5)))
+    first, second = (call for call in calls if call["call"] == "cuLaunchKernel")
+    return {
+        "grids": [first["grid"], second["grid"]],
+        "shared": first["shared"],
+        "same arguments": first["arguments"] == second["arguments"],
+        "arguments": dict(zip(names, first["arguments"], strict=True)),
+        "addresses": {
+            "q": q.data_ptr(),
+            "k": k.data_ptr(),
+            "v": v.data_ptr(),
+            "out": results[0].data_ptr(),
+            "S": results[1].data_ptr(),
+        },
+        "shapes": [list(x.shape) for x in results],
+        "dtypes": [str(x.dtype) for x in results],
+        "backends": dispatch.backends_used()["forward"],
+    }
+
+
 def mixed_case(kernel: Kernel, large: int) -> dict[str, Any]:
     """A kernel with every kind of argument and much shared memory."""
     announce(MIXED)  # the machine code is that of MIXED, whatever the launcher takes it for
@@ -137,6 +186,7 @@ def main() -> None:
     narrow = (*MIXED.arguments[:4], "int32", "float32")
     report = {
         "simt": simt_case(),
+        "tensor": tensor_case(),
         "mixed": mixed_case(MIXED, -(2**40) - 1),
         # Read as 64 bits, the upper half of which nobody set to that of a negative number.
         "narrow": mixed_case(dataclasses.replace(MIXED, arguments=narrow), -9),

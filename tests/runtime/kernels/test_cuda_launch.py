@@ -54,6 +54,34 @@ def test_a_kernel_is_loaded_as_machine_code_before_its_first_launch(report: dict
     ]
 
 
+def test_launches_of_one_pass_find_their_arguments_by_name(report: dict[str, Any]) -> None:
+    case = report["tensor"]
+    assert case["backends"][-1] == "numba-cuda-tensor"
+    assert case["grids"] == [[2, 7, 1], [2, 5, 1]]
+    assert case["shared"] == 1000
+    assert case["same arguments"]
+    assert case["shapes"] == [[1, 1024, 128], [1, 2, 64, 64], [1, 2, 64]]
+    assert case["dtypes"] == ["torch.bfloat16", "torch.float32", "torch.float32"]
+    found, addresses = case["arguments"], case["addresses"]
+    assert {name: found[name] for name in ("q", "out", "S")} == {
+        name: addresses[name] for name in ("q", "out", "S")
+    }
+    numbers = ("num_queries", "num_keys", "num_heads", "q_batch", "q_token", "q_head")
+    assert [found[name] for name in numbers] == [1024, 1024, 2, 1024 * 384, 384, 64]
+    # 2 heads are split: into parts of at least 256 tokens.
+    parts = [found[name] for name in ("key_parts", "key_part_tokens", "query_part_tokens")]
+    assert parts == [4, 256, 256]
+    assert [found["scale"], found["scaled_eps"]] == [2**-10, 2**-11]
+
+
+def test_rows_that_tensor_cores_cannot_read_are_copied(report: dict[str, Any]) -> None:
+    found, addresses = report["tensor"]["arguments"], report["tensor"]["addresses"]
+    for name in ("k", "v"):
+        assert found[name] != addresses[name]
+        assert found[name] % 16 == 0
+    assert (found["k_token"], found["v_head"]) == (128, 64)
+
+
 def test_every_kind_of_argument_arrives(report: dict[str, Any]) -> None:
     case = report["mixed"]
     assert case["call"]["arguments"] == pytest.approx(case["expected"], rel=1e-7)

@@ -123,6 +123,30 @@ def test_a_kernel_that_cannot_be_built_is_a_reason(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.usefixtures("on_an_h200")
+def test_without_tensor_cores_there_are_ordinary_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = pytest.importorskip("linvit_runtime.kernels.cuda.passes")
+    inputs = random_inputs((2, 5, 7, 2, 16, 16), torch.bfloat16)
+
+    class Simt:
+        backend = "numba-cuda-simt"
+
+        def __call__(self, *arguments: object) -> tuple[torch.Tensor, ...]:
+            return inputs
+
+    def fail(call: Call, choice: Choice, device: int) -> object:
+        if choice.path == "tensor":
+            raise OSError("ptxas: no")
+        return Simt()
+
+    monkeypatch.setattr(passes, "make_pass", fail)
+    with pytest.warns(
+        RuntimeWarning, match="runs without tensor cores on CUDA, because .*ptxas: n"
+    ):
+        dispatch.cuda_forward(*inputs, "split_relu", 1e-6)
+    assert backends_used()["forward"] == ("numba-cuda-simt",)
+
+
+@pytest.mark.usefixtures("on_an_h200")
 def test_a_head_too_wide_for_shared_memory_is_a_reason() -> None:
     inputs = random_inputs((1, 2, 2, 1, 2048, 8), torch.float32)
     with pytest.warns(RuntimeWarning, match="a head width of 2048 does not fit"):

@@ -10,16 +10,18 @@ Needs no GPU: what a device would run can be asked anywhere.
 import functools
 import json
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from linvit_runtime.kernels.cuda.build import Capability, arch_name
 from linvit_runtime.kernels.cuda.kernel import OLDEST_CAPABILITY
 from linvit_runtime.kernels.cuda.plan import SIMT_FEATURE_MAPS, SimtPlan, choose_plan
+from linvit_runtime.kernels.cuda.tensor_plan import TensorPlan, choose_tensor_plan
 from linvit_runtime.kernels.support import REFERENCE
 
+Plan = SimtPlan | TensorPlan
 CudaPath = Literal["tensor", "simt"]
 Direction = Literal["forward", "backward"]
 
@@ -130,11 +132,23 @@ class Choice:
     path: CudaPath | Literal["torch"]
     split: int
     reason: str
-    plan: SimtPlan | None
+    plan: Plan | None
 
 
-def choose(call: Call, capability: Capability, table: Table | None = None) -> Choice:
-    """How a device of that compute capability runs `call`, by `table` or the checked-in one."""
+def choose(
+    call: Call,
+    capability: Capability,
+    table: Table | None = None,
+    without: Collection[CudaPath] = (),
+) -> Choice:
+    """How a device of that compute capability runs `call`.
+
+    Args:
+        call: The pass and its shapes.
+        capability: Of the device.
+        table: By default the checked-in one.
+        without: Paths that are not to be taken, because their kernels could not be built.
+    """
     if call.dtype == "float64":
         return Choice("torch", 0, REFERENCE, None)
     if capability < OLDEST_CAPABILITY:
@@ -143,7 +157,7 @@ def choose(call: Call, capability: Capability, table: Table | None = None) -> Ch
     table = read_table() if table is None else table
     obstacles: dict[str, None] = {}
     for rule in table.rules:
-        if rule.fits(call, capability):
+        if rule.path not in without and rule.fits(call, capability):
             plan = _plan(rule, call, capability)
             if not isinstance(plan, str):
                 source = "measured" if table.measured else "not yet measured"
@@ -153,7 +167,7 @@ def choose(call: Call, capability: Capability, table: Table | None = None) -> Ch
     return Choice("torch", 0, "; ".join(obstacles) or "no rule of the table fits", None)
 
 
-def _plan(rule: Rule, call: Call, capability: Capability) -> SimtPlan | str:
+def _plan(rule: Rule, call: Call, capability: Capability) -> Plan | str:
     """The plan of the rule's path for a call, or why it has no kernel for it."""
     planner = _PLANNERS.get((call.direction, rule.path))
     if planner is None:
@@ -168,8 +182,39 @@ def _simt_forward(rule: Rule, call: Call, capability: Capability) -> SimtPlan | 
     return plan or f"a head width of {call.head_dim} does not fit into shared memory"
 
 
-_PLANNERS: dict[tuple[Direction, CudaPath], Callable[[Rule, Call, Capability], SimtPlan | str]] = {
+def _tensor_forward(rule: Rule, call: Call, capability: Capability) -> TensorPlan | str:
+    plan = choose_tensor_plan(
+        call.feature_map,
+        call.dtype,
+        call.head_dim,
+        call.value_dim,
+        call.batch * call.heads,
+        call.queries,
+        call.keys,
+        call.save_state,
+        rule.split,
+    )
+    if plan is None:
+        widths = f"heads {call.head_dim} and {call.value_dim} wide"
+        return f"tensor cores have no kernel for {call.feature_map} in {call.dtype} with {widths}"
+    if plan.constants.shared_bytes > shared_memory_limit(capability):
+        return f"{plan.constants.shared_bytes:,} bytes do not fit into shared memory"
+    return plan
+
+
+def shared_memory_limit(capability: Capability) -> int:
+    """Bytes of shared memory that a CTA may ask for (CUDA C++ Programming Guide, table 30)."""
+    if capability < (8, 0):
+        return 64 * 1024
+    if capability in ((8, 6), (8, 9)) or capability >= (12, 0):
+        return 99 * 1024
+    return 163 * 1024 if capability < (9, 0) else 227 * 1024
+
+
+Planner: TypeAlias = Callable[[Rule, Call, Capability], Plan | str]
+_PLANNERS: dict[tuple[Direction, CudaPath], Planner] = {
     ("forward", "simt"): _simt_forward,
+    ("forward", "tensor"): _tensor_forward,
 }
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from linvit_runtime.kernels.cuda.build import Capability
-from linvit_runtime.kernels.cuda.kernel import Kernel
+from linvit_runtime.kernels.cuda.kernel import OLDEST_CAPABILITY, Kernel
 
 Run: TypeAlias = Callable[[tuple[int, int, int], Sequence[Tensor], tuple[int | float, ...]], None]
 """`run(grid, tensors, numbers)`: enqueue a kernel whose arguments are the tensors' addresses, then
@@ -39,9 +39,9 @@ def simulated() -> bool:
 
 
 def capability(device: int) -> Capability:
-    """Compute capability of a device; for the simulator that of a recent one."""
+    """Compute capability of a device; the simulator has no tensor cores."""
     if simulated():
-        return (9, 0)
+        return OLDEST_CAPABILITY
     from linvit_runtime.kernels.cuda.driver import device_capability
 
     return device_capability(device)

@@ -6,6 +6,9 @@ that the shapes decide; a call of it then only allocates and launches. Nothing w
 Legend: B batch, N queries, L keys, H heads, D head width of q and k, E of v, F features per head.
 """
 
+from operator import itemgetter
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -14,6 +17,8 @@ from linvit_runtime.kernels.cuda.kernel import Kernel
 from linvit_runtime.kernels.cuda.launch import prepare
 from linvit_runtime.kernels.cuda.plan import SimtPlan
 from linvit_runtime.kernels.cuda.simt_forward import forward_kernel
+from linvit_runtime.kernels.cuda.tensor_forward import Launch, forward_launches
+from linvit_runtime.kernels.cuda.tensor_plan import TensorPlan
 from linvit_runtime.kernels.torch_backend import state_scale
 
 Forward = tuple[Tensor, Tensor, Tensor]
@@ -76,12 +81,86 @@ def _readable(x: Tensor) -> Tensor:
     return x if x.stride(3) == 1 else x.contiguous()
 
 
+class TensorForward:
+    """The forward pass by the tensor-core kernels, in half precision with float32 sums.
+
+    q, k or v is copied where its channels are not adjacent or its rows are not aligned. Unless the
+    call saves S and z, what stands for them has no meaning.
+    """
+
+    backend = "numba-cuda-tensor"
+
+    @staticmethod
+    def kernels(plan: TensorPlan) -> tuple[Kernel, ...]:
+        """The kernels that a call launches, in order."""
+        return tuple(launch.kernel for launch in forward_launches(plan))
+
+    def __init__(self, call: Call, plan: TensorPlan, device: int) -> None:
+        heads = (call.batch, call.heads, plan.constants.num_features)
+        results = {"S": (*heads, call.value_dim), "z": heads} if call.save_state else {}
+        self._out_shape = call.batch, call.queries, call.heads * call.value_dim
+        self._buffers = tuple((results | plan.workspaces()).items())
+        self._scale = state_scale(call.keys)
+        self._numbers: dict[str, int | float] = {
+            "num_queries": call.queries,
+            "num_keys": call.keys,
+            "num_heads": call.heads,
+            "key_parts": plan.key_parts,
+            "key_part_tokens": plan.key_part_tokens,
+            "query_part_tokens": plan.query_part_tokens,
+            "scale": self._scale,
+        }
+        self._launches = [_Prepared(launch, device) for launch in forward_launches(plan)]
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, eps: float) -> Forward:
+        """Allocate results and workspaces, and launch."""
+        q, k, v = _aligned(q), _aligned(k), _aligned(v)
+        device = q.device
+        out = torch.empty(self._out_shape, dtype=q.dtype, device=device)
+        tensors = {"q": q, "k": k, "v": v, "out": out}
+        for name, shape in self._buffers:
+            tensors[name] = torch.empty(shape, dtype=torch.float32, device=device)
+        if out.numel():
+            numbers = self._numbers.copy()
+            numbers["q_batch"], numbers["q_token"], numbers["q_head"], _ = q.stride()
+            numbers["k_batch"], numbers["k_token"], numbers["k_head"], _ = k.stride()
+            numbers["v_batch"], numbers["v_token"], numbers["v_head"], _ = v.stride()
+            numbers["scaled_eps"] = self._scale * eps
+            for launch in self._launches:
+                launch(tensors, numbers)
+        return out, tensors.get("S", out), tensors.get("z", out)
+
+
+class _Prepared:
+    """A launch whose kernel is loaded; it finds its arguments by their names."""
+
+    def __init__(self, launch: Launch, device: int) -> None:
+        kinds = launch.kernel.arguments
+        count = sum(kind.endswith(("pointer", "pointer16", "pointer32")) for kind in kinds)
+        self._run = prepare(launch.kernel, device)
+        self._grid = launch.grid
+        self._tensors = itemgetter(*launch.arguments[:count])
+        self._numbers = itemgetter(*launch.arguments[count:])
+
+    def __call__(self, tensors: dict[str, Tensor], numbers: dict[str, int | float]) -> None:
+        """Enqueue it."""
+        self._run(self._grid, self._tensors(tensors), self._numbers(numbers))
+
+
+def _aligned(x: Tensor) -> Tensor:
+    """Return x, or a copy where channels are not adjacent or a row does not start at 16 bytes."""
+    batch, token, head, channel = x.stride()
+    if channel == 1 and not (x.data_ptr() & 15 or (batch | token | head) & 7):
+        return x
+    return x.clone(memory_format=torch.contiguous_format)
+
+
 # A pass class is found by the type of its plan. It is made of (call, plan, device), which prepares
 # its kernels, and called with what the operator gets.
-_PASSES = {SimtPlan: SimtForward}
+_PASSES = {SimtPlan: SimtForward, TensorPlan: TensorForward}
 
 
-def make_pass(call: Call, choice: Choice, device: int) -> SimtForward:
+def make_pass(call: Call, choice: Choice, device: int) -> Any:
     """The pass for calls of exactly these shapes, its kernels compiled and loaded.
 
     Raises:
