@@ -172,7 +172,8 @@ class _Check:
         if isinstance(value, BlockValue) and name.name in program.models:
             return value
         near = nearest(name.name, program.models)
-        helps = (f"did you mean `{near}`?",) if near else ()
+        legal = ", ".join(program.models) or "none"
+        helps = (f"did you mean `{near}`?" if near else f"models of the file: {legal}",)
         raise SpecError(diagnose("E0522", name.span, helps=helps, name=name.name))
 
     def _points(self, value: BlockValue, axes: tuple[Axis, ...]) -> Iterator[Point]:

@@ -106,7 +106,8 @@ def check_recipes(program: Program, elaborator: Elaborator) -> tuple[Diagnostic,
                 used |= reader.ancestry(item.recipe)
                 if item.model.name not in program.models:
                     near = nearest(item.model.name, program.models)
-                    helps = (f"did you mean `{near}`?",) if near else ()
+                    legal = ", ".join(program.models) or "none"
+                    helps = (f"did you mean `{near}`?" if near else f"models of the file: {legal}",)
                     name = item.model.name
                     found.append(diagnose("E0604", item.model.span, helps=helps, name=name))
                 found += recipe_findings(reader.train(item), item.span)

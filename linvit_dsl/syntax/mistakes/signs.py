@@ -23,7 +23,7 @@ def wrong_sign(failure: Failure) -> Problem | None:
     for (kind, wanted), meaning in _SIGNS.items():
         if token.type != kind or wanted not in failure.accepts:
             continue
-        if wanted == "EQ" and failure.tokens[0].type not in _CONDITIONS:
+        if wanted == "EQ" and failure.tokens[0].value not in _CONDITIONS:
             continue
         text = wording.spelling(wanted).strip("`")
         tokens = failure.with_tokens(failure.index, 1, (wanted, text))
@@ -36,7 +36,7 @@ def wrong_sign(failure: Failure) -> Problem | None:
     return None
 
 
-_CONDITIONS = {"IF", "REQUIRE", "PREFER", "EXPECT", "WHERE"}
+_CONDITIONS = {"if", "require", "prefer", "expect", "claim", "where"}
 
 
 def names_without_brackets(failure: Failure) -> Problem | None:

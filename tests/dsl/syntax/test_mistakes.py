@@ -49,7 +49,6 @@ MISTAKES = [
     ("E0109", "«while» x { y = x }", "`repeat n as i { ... }`"),
     ("E0109", "if a { y = x } «elif» b { y = z }", "write `else if`"),
     ("E0109", "«let» y = x", "bound by `name = ...`"),
-    ("E0112", "expect A: params «=» 5M", "`==` compares"),
     ("E0117", "recipe r { data { name = digits«,» batch = 64 } }", "or between `;`"),
     ("E0117", "sweep s of M { heads in 3«,» 6 }", "stand in brackets: `heads in [3, 6]`"),
     ("E0113", "«layer» = linear[d]", "choose another name"),
