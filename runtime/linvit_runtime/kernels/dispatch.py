@@ -35,8 +35,8 @@ def backends_used() -> dict[Direction, tuple[str, ...]]:
     """Name the implementations that have really run in this process, in order of first use.
 
     Returns:
-        For `"forward"` and `"backward"` the names among `"torch"`, `"numba-cpu"` and
-        `"numba-cuda-simt"`; an empty tuple where linear attention has not run. `"torch-quadratic"`
+        For `"forward"` and `"backward"` the names among `"torch"`, `"numba-cpu"`,
+        `"numba-cuda-tensor"` and `"numba-cuda-simt"`; an empty tuple where linear attention has not run. `"torch-quadratic"`
         is a forward pass in the quadratic order, whose backward pass is autograd's.
     """
     return {direction: tuple(names) for direction, names in _used.items()}
