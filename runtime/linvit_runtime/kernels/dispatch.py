@@ -36,8 +36,9 @@ def backends_used() -> dict[Direction, tuple[str, ...]]:
 
     Returns:
         For `"forward"` and `"backward"` the names among `"torch"`, `"numba-cpu"`,
-        `"numba-cuda-tensor"` and `"numba-cuda-simt"`; an empty tuple where linear attention has not run. `"torch-quadratic"`
-        is a forward pass in the quadratic order, whose backward pass is autograd's.
+        `"numba-cuda-tensor"` and `"numba-cuda-simt"`; an empty tuple where linear attention has
+        not run. `"torch-quadratic"` is a forward pass in the quadratic order, whose backward pass
+        is autograd's.
     """
     return {direction: tuple(names) for direction, names in _used.items()}
 
