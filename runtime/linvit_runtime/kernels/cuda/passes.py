@@ -157,7 +157,7 @@ def _aligned(x: Tensor) -> Tensor:
 
 # A pass class is found by the type of its plan. It is made of (call, plan, device), which prepares
 # its kernels, and called with what the operator gets.
-_PASSES = {SimtPlan: SimtForward, TensorPlan: TensorForward}
+_PASSES: dict[type, Any] = {SimtPlan: SimtForward, TensorPlan: TensorForward}
 
 
 def make_pass(call: Call, choice: Choice, device: int) -> Any:
