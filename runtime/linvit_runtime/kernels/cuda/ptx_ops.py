@@ -76,7 +76,9 @@ class Operations:
         device: Decorator of the functions that a body calls; they are inlined.
         uint32: A type for arrays, and a cast.
         float32: The same for floats.
+        thread_number: `() -> int`: the thread's number in its CTA.
         warp_number: `() -> int`: the warp's number in its CTA, the same for its lanes.
+        divide: `(a, b) -> int`: a // b of numbers from 0 to 2^31 - 1, in 32 bits.
         select: `(condition, a, b)`: a or b per lane, of one type.
         shared_address: `(array) -> int`: where an array of shared memory starts, in bytes.
         load_shared: `(address) -> float`: 4 bytes.
@@ -112,7 +114,9 @@ class Operations:
     device: Operation
     uint32: Any
     float32: Any
+    thread_number: Operation
     warp_number: Operation
+    divide: Operation
     select: Operation
     shared_address: Operation
     load_shared: Operation
@@ -366,11 +370,16 @@ def _read_half(short_name: str, half: int) -> Operation:
     return _scalar_operation(template, _float32, (_uint32,))
 
 
+def _number_of_this_thread() -> int:
+    return cuda.threadIdx.x & 1023  # or else LLVM provides for negative numbers
+
+
 def _number_of_this_warp() -> int:
-    return cuda.threadIdx.x >> 5
+    return (cuda.threadIdx.x & 1023) >> 5
 
 
 _inlined: Operation = cuda.jit(device=True, inline="always")
+_thread_number = _inlined(_number_of_this_thread)
 _warp_number = _inlined(_number_of_this_warp)
 
 
@@ -389,7 +398,9 @@ def operations(half_type: HalfType) -> Operations:
         device=_inlined,
         uint32=_uint32,
         float32=_float32,
+        thread_number=_thread_number,
         warp_number=_warp_number,
+        divide=_scalar_operation("div.u32 $0, $1, $2;", _int32, (_int32, _int32)),
         select=_select,
         shared_address=_shared_address,
         load_shared=_scalar_operation("ld.shared.f32 $0, [$1];", _float32, (_int32,), pure=False),

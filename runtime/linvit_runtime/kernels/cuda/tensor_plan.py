@@ -116,6 +116,21 @@ class TensorConstants:
                 return groups
         raise AssertionError(f"no read-out fits a head width of {self.head_dim}")
 
+    @property
+    def num_sums(self) -> int:
+        """Sums of S per lane."""
+        return self.features_per_channel * self.head_dim // self.value_groups // 2
+
+    @property
+    def block_tiles(self) -> int:
+        """Tiles of 8 output columns whose columns are permuted among each other."""
+        return 4 if self.head_dim // 8 // self.column_groups % 4 == 0 else 2
+
+    @property
+    def min_blocks(self) -> int:
+        """CTAs per multiprocessor that registers allow: with 168 each, 12 warps."""
+        return max(1, 12 // self.num_warps)
+
     # Shared memory. Two stages of a tile of k and one of v; then S in half precision at the start
     # and two tiles of q behind it; z at the end.
 

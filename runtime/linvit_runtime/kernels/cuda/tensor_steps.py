@@ -32,7 +32,7 @@ def build_place(constants: TensorConstants, ops: Operations) -> Operation:
 
 def build_copy_tile(constants: TensorConstants, ops: Operations) -> Operation:
     """Make `copy_tile(tile, x, start, token_stride, tokens_left)`, which all threads call."""
-    cuda, copy_async_16 = ops.cuda, ops.copy_async_16
+    thread_number, copy_async_16 = ops.thread_number, ops.copy_async_16
     chunks, row_bytes = constants.head_dim // 8, constants.row_bytes
     rows = constants.num_threads // chunks
     passes = TILE_TOKENS // rows
@@ -40,8 +40,8 @@ def build_copy_tile(constants: TensorConstants, ops: Operations) -> Operation:
 
     def copy_tile(tile: int, x: Pointer, start: int, token_stride: int, tokens_left: int) -> None:
         """Start copying a tile; rows past the last token become zeros, and nothing is read."""
-        row = cuda.threadIdx.x // chunks
-        chunk = cuda.threadIdx.x - row * chunks
+        row = thread_number() // chunks
+        chunk = thread_number() - row * chunks
         target = tile + place(row, chunk)
         source = start + row * token_stride + 8 * chunk
         for i in range(passes):
@@ -97,14 +97,15 @@ def build_softmax_rows(constants: TensorConstants, ops: Operations) -> Operation
     load_shared_16, store_shared_16 = ops.load_shared_16, ops.store_shared_16
     low, high, pack, maximum = ops.low, ops.high, ops.pack, ops.maximum
     exp2, reciprocal, shuffle_xor = ops.exp2, ops.reciprocal, ops.shuffle_xor
-    warp_number, place = ops.warp_number, build_place(constants, ops)
+    thread_number, warp_number = ops.thread_number, ops.warp_number
+    place = build_place(constants, ops)
     chunks, num_warps, log2_e = constants.head_dim // 16, constants.num_warps, math.log2(math.e)
     num_words, num_channels, num_blocks = 4 * chunks, 8 * chunks, TILE_TOKENS // 16
 
     def softmax_rows(tile: int) -> None:
         words = cuda.local.array(num_words, uint32)
         x = cuda.local.array(num_channels, float32)
-        lane = cuda.threadIdx.x & 31
+        lane = thread_number() & 31
         block = warp_number()
         while block < num_blocks:
             row = 16 * block + (lane >> 1)
@@ -131,3 +132,18 @@ def build_softmax_rows(constants: TensorConstants, ops: Operations) -> Operation
         pass
 
     return ops.device(softmax_rows if constants.feature_map == "softmax" else nothing)
+
+
+def build_state_place(constants: TensorConstants, ops: Operations) -> Operation:
+    """Make `state_place(feature, pair)`: where two adjacent true columns of S lie in shared."""
+    place, block_tiles = build_place(constants, ops), constants.block_tiles
+    block_pairs = 4 * block_tiles
+
+    def state_place(feature: int, pair: int) -> int:
+        block = pair // block_pairs
+        inside = pair - block * block_pairs
+        lane_of_4 = inside // block_tiles
+        tile = inside - lane_of_4 * block_tiles
+        return place(feature, block * block_tiles + tile) + 4 * lane_of_4
+
+    return ops.device(state_place)
