@@ -232,6 +232,15 @@ def test_commands_are_found_and_wrong_ones_refused() -> None:
     assert all(problem(command) for command in (*wrong, "linvit cost ripplevit:Nothing"))
 
 
+def test_the_kernels_of_the_page_are_those_that_are_printed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (shown,) = (f.text for f in fences(ROOT / "docs/kernels.md") if f.text.startswith("$ linvit"))
+    command, _, printed = shown.partition("\n")
+    assert main(shlex.split(command)[2:]) == 0
+    assert capsys.readouterr().out == printed
+
+
 def anchors(page: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)

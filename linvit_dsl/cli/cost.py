@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from linvit_dsl.cli.arguments import add_format, add_spec, load_model, settings
+from linvit_dsl.cli.cost_kernels import add_kernel_options, refuse_kernel_options, show_kernels
 from linvit_dsl.cli.failures import UsageProblem
 
 EXAMPLES = """\
@@ -12,6 +13,7 @@ examples:
   linvit cost ripplevit                      every part of the model, for one image
   linvit cost my.vit:Small --depth 2 --batch 128
   linvit cost ripplevit --set image=64 --advice
+  linvit cost ripplevit --kernels --arch sm_90 --batch 128
 
 Counted from the spec, without torch: trained numbers, multiply-adds (1 MAC =
 2 FLOP), and the bytes that backward keeps in float32.
@@ -34,6 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="say where linear attention has so few tokens that scores would be cheaper",
     )
+    add_kernel_options(parser)
     add_format(parser)
     parser.set_defaults(handler=run)
 
@@ -49,6 +52,9 @@ def run(options: argparse.Namespace) -> int:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise UsageProblem(f"--{name} must be at least 1, not {value}")
+    if options.kernels:
+        return show_kernels(options)
+    refuse_kernel_options(options)
     graph = load_model(options.spec, settings(options.set)).graph
     if options.advice:
         _advise(tuple(advice(graph)), options.format)

@@ -41,6 +41,7 @@ def loaded(forbidden: tuple[str, ...], *words: str) -> str:
         ("check", "ripplevit", "baseline"),
         ("check", "m.vit", "--format", "json"),
         ("cost", "ripplevit"),
+        ("cost", "ripplevit", "--kernels", "--arch", "cpu,sm_80,sm_90"),
         ("compile", "ripplevit", "--stdout"),
         ("fmt", "m.vit"),
         ("fmt", "--diff", "m.vit"),
