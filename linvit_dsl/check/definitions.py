@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from linvit_dsl.check.elaborate import Elaborator
-from linvit_dsl.check.probe import Plan, Probe, Run, bare_axes, chosen
+from linvit_dsl.check.probe import POINTS, Plan, Probe, Run, bare_axes, chosen
 from linvit_dsl.check.program import Module, Program
 from linvit_dsl.check.provenance import Misfit, named
 from linvit_dsl.check.values import Number, Static
@@ -37,6 +37,9 @@ MISFITS = ("E0322", "E0323", "E0324", "E0325", "E0326", "E0327", "E0342")
 """Errors about two sizes that differ."""
 STRUCTURAL = ("E0317", "E0320", "E0332", "E0333", "E0341", "E0402", "E0403")
 """Errors about numbers of axes, arguments and results, whatever the sizes."""
+
+BEYOND = ("E0708", "E0713")
+"""Errors about depth and steps, which other sizes meet as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,12 @@ def check_definition(program: Program, module: Module, declaration: ast.Block) -
             reason = f"`{static.name.name}`, a {kind}, is known to callers only"
             return Definition(name, "unknown", reason)
     probe = Probe(program, module, declaration)
-    free = probe.runs("free")
+    start = probe.settled(0, {})
+    if start.error is not None and start.error.diagnostics:
+        (found, *_) = start.error.diagnostics
+        if found.code in BEYOND:
+            return Definition(name, "unknown", _told(found))
+    free = [start, *(probe.settled(point, {}) for point in POINTS[1:])]
     plans: tuple[Plan, ...] = ("grid", "round") if probe.pairs else ("round",)
     for plan in ("free", *plans):
         runs = free if plan == "free" else probe.runs(plan)
@@ -96,8 +104,11 @@ def check_definition(program: Program, module: Module, declaration: ast.Block) -
     first = next(run.error for run in free if run.error is not None)
     if not first.diagnostics:
         return Definition(name, "unknown", "it uses what was reported elsewhere")
-    (found, *_) = first.diagnostics
-    return Definition(name, "unknown", f"{found.code} at {found.primary.span}: {found.message}")
+    return Definition(name, "unknown", _told(first.diagnostics[0]))
+
+
+def _told(found: Diagnostic) -> str:
+    return f"{found.code} at {found.primary.span}: {found.message}"
 
 
 def _certain(probe: Probe, runs: list[Run]) -> Diagnostic | None:

@@ -33,6 +33,7 @@ prefix; or all axes divisible by every static parameter and by 8."""
 
 AXES = ((11, 13, 17, 19, 23, 29, 31), (37, 29, 41, 11, 43, 13, 47), (17, 53, 13, 59, 19, 61, 11))
 """Sizes of the names that shapes bind, at each point; further names go on with larger primes."""
+POINTS = range(len(AXES))
 STATICS = ((3, 5, 7, 11), (5, 3, 11, 7), (7, 11, 3, 5))
 """Values of `dim` parameters without a default, odd as kernels are."""
 GRIDS = ((8, 12), (16, 10), (12, 20))
@@ -100,7 +101,7 @@ class Probe:
 
     def runs(self, plan: Plan) -> list[Run]:
         """One elaboration per point."""
-        return [self.settled(point, {}, plan) for point in range(len(AXES))]
+        return [self.settled(point, {}, plan) for point in POINTS]
 
     def settled(self, point: int, given: dict[str, Static], plan: Plan = "free") -> Run:
         """Elaborate, making sizes multiples of what they are divided by until all comes out."""
