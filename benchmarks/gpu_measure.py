@@ -148,6 +148,7 @@ def contestants_of(case: Case, flash_bla: contestants.Attention | None) -> dict[
     }
     made = case.layout == "features"
     if case.slow:
+        torch._dynamo.config.recompile_limit = 1000  # one compilation for every case is meant
         found["compiled"] = _compiled_on_features() if made else contestants.compiled
         if flash_bla:
             found["flash_bla"] = flash_bla if made else functools.partial(_mapped, flash_bla)
@@ -313,6 +314,8 @@ def measure_runs(clock: Clock, runs: list[Run]) -> Measured:
             graph.reset()
     except Exception as problem:  # noqa: BLE001 - a contestant that cannot take part is a result
         found.problem = f"{type(problem).__name__}: {(str(problem).splitlines() or [''])[0]}"
+    if clock.cuda:
+        torch.cuda.empty_cache()  # a graph's memory is its own
     return found
 
 

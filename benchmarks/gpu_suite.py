@@ -2,13 +2,14 @@
 
     PYTHONPATH=runtime python benchmarks/gpu_suite.py [--flash-bla FOLDER] [--output FOLDER]
 
-Stages, each with a time limit: `build` compiles all kernels in parallel; `verify` holds them to
-float64 (`gpu_verify.py`), with broken ones as controls; `capture` replays CUDA graphs on new
-inputs; `sanitize` looks for bad accesses and races with compute-sanitizer; `measure` times forward
-and backward beside eager, torch.compile, SDPA, flash-bidirectional-linear-attention and a copy
-(`gpu_measure.py`); `splits` times into how many parts the tokens of few heads are best cut, for the
-table of the dispatch. Nothing is timed if an earlier stage found a fault, or of a kernel that was
-not verified. The report is written after every stage, so what a time limit cuts off keeps the rest.
+Stages, each with a time limit: `build` compiles all kernels in parallel (`gpu_build.py`); `verify`
+holds them to float64 (`gpu_verify.py`), with broken ones as controls; `capture` replays CUDA graphs
+on new inputs; `sanitize` looks for bad accesses and races with compute-sanitizer; `measure` times
+forward and backward beside eager, SDPA and a copy (`gpu_measure.py`); `splits` times into how many
+parts the tokens of few heads are best cut, for the table of the dispatch; `peers` times those that
+compile or tune first, torch.compile and flash-bidirectional-linear-attention. Nothing is timed if
+an earlier stage found a fault, or of a kernel that was not verified. The report (`gpu_report.py`)
+is written after every stage, so what a time limit cuts off keeps the rest.
 
 Needs torch, numpy, Numba and numba-cuda, not the compiler's packages. `--dry-run` goes through all
 stages on a machine without a GPU, on tiny cases: its times mean nothing.
@@ -18,127 +19,42 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
-import hashlib
-import json
-import multiprocessing
 import os
-import platform
 import re
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-# Numbers that a stage holds back must not depend on a lucky run of the reference's products.
+# What cuBLAS needs to give the same bits twice, which poisoned memory goes together with.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
-import contestants
+import gpu_build
 import gpu_measure
 import gpu_verify
 import torch
-from gpu_measure import Clock, Measured, Row
+from gpu_measure import Case, Measured, Row
+from gpu_report import HANGS_AFTER, Suite, facts, line, median
 
 from linvit_runtime import kernels
-from linvit_runtime.kernels.cuda.choose import Call, Choice, Rule, choose
+from linvit_runtime.kernels.cuda.choose import Rule
 
 LIMITS = {
     "build": 150,
-    "verify": 110,
+    "verify": 100,
     "capture": 20,
-    "sanitize": 80,
-    "measure": 200,
+    "sanitize": 70,
+    "measure": 130,
     "splits": 40,
+    "peers": 90,
 }
 """Stage -> seconds at most; the last ones get what is left of the budget."""
 
 TOOLS = ("memcheck", "racecheck")
-PACKAGES = ("torch", "triton", "numpy", "numba", "numba-cuda", "cuda-bindings", "nvidia-nvvm")
-Capability = tuple[int, int]
-
-
-@dataclass(slots=True)
-class Suite:
-    """One run: what was asked for, what is left of the time, and what was found.
-
-    Attributes:
-        faults: Why nothing may be timed; empty while the gate is green.
-        verified: Kernels all of whose cases have passed: feature map, dtype and width.
-    """
-
-    device: str
-    tiny: bool
-    output: Path
-    ends: float
-    flash_bla: contestants.Attention | None
-    report: dict[str, Any]
-    faults: list[str] = field(default_factory=list[str])
-    verified: set[tuple[str, str, int]] = field(default_factory=set[tuple[str, str, int]])
-
-    def stage(self, name: str, work: Callable[[Suite, float], dict[str, Any]]) -> None:
-        """Run a stage until its limit or the end of the budget, and write the report."""
-        start = time.monotonic()
-        deadline = min(start + LIMITS[name], self.ends)
-        print(f"\n== {name}, at most {max(0.0, deadline - start):.0f} s", flush=True)
-        try:
-            found = work(self, deadline) if deadline > start else {"cut": "the budget is used up"}
-        except Exception as problem:  # noqa: BLE001 - the report of the other stages must be written
-            found = {"failed": f"{type(problem).__name__}: {problem}"}
-            self.faults.append(f"{name} failed: {found['failed']}")
-        found |= {"seconds": round(time.monotonic() - start, 1)}
-        for what in ("cut", "failed"):
-            if what in found:
-                print(f"{what}: {found[what]}")
-        self.report["stages"][name] = found
-        self.write()
-
-    def write(self) -> None:
-        """Put the report on the disk, whole."""
-        self.report["gate"] = "; ".join(self.faults) or "green"
-        self.output.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.output.with_suffix(".tmp")
-        temporary.write_text(json.dumps(self.report, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(self.output)
-
-    @property
-    def clock(self) -> Clock:
-        """Of the device that is measured."""
-        if not self.device.startswith("cuda"):
-            return Clock(self.device, seconds=0.001, samples=3)
-        return Clock(self.device, torch.cuda.get_device_properties(self.device).L2_cache_size)
-
-
-# Stages.
-
-
-def calls_of(check: gpu_verify.Check) -> Iterable[Call]:
-    """The passes of a case."""
-    sizes = (check.batch, check.queries, check.keys, check.heads, check.width, check.width)
-    yield Call("forward", check.feature_map, check.dtype, *sizes, save_state=True)
-    yield Call("forward", check.feature_map, check.dtype, *sizes)
-    yield Call("backward", check.feature_map, check.dtype, *sizes)
-
-
-def build_one(call: Call, rule: Rule | None, capability: Capability) -> list[dict[str, Any]]:
-    """Compile the kernels of one call into the cache; what the assembler says of each."""
-    from linvit_runtime.kernels.cuda.build import build
-    from linvit_runtime.kernels.cuda.passes import kernels_of
-
-    built = [build(kernel, capability) for kernel in kernels_of(_choice(call, rule, capability))]
-    names = ("name", "registers", "spill_bytes", "seconds", "from_cache")
-    return [{name: getattr(kernel, name) for name in names} for kernel in built]
-
-
-def _choice(call: Call, rule: Rule | None, capability: Capability) -> Choice:
-    if rule is None:
-        return choose(call, capability)
-    with gpu_verify.forced(rule):
-        return choose(call, capability)
 
 
 def build(suite: Suite, deadline: float) -> dict[str, Any]:
@@ -146,41 +62,7 @@ def build(suite: Suite, deadline: float) -> dict[str, Any]:
     if not suite.device.startswith("cuda"):
         return {"skipped": "CPU kernels are compiled when they are first called"}
     capability = torch.cuda.get_device_capability(suite.device)
-    jobs: list[tuple[Call, Rule | None]] = []
-    jobs += [(c, None) for check in gpu_verify.checks() for c in calls_of(check)]
-    jobs += [(c, rule) for rule, check in gpu_verify.forced_checks() for c in calls_of(check)]
-    return build_all(jobs, capability, deadline, os.cpu_count() or 1)
-
-
-def build_all(
-    jobs: list[tuple[Call, Rule | None]], capability: Capability, deadline: float, workers: int
-) -> dict[str, Any]:
-    """Compile the kernels of all jobs until the deadline, each plan once."""
-    plans: dict[object, tuple[Call, Rule | None]] = {}
-    for call, rule in jobs:
-        choice = _choice(call, rule, capability)
-        if choice.plan is not None:
-            plans[call.direction, choice.plan] = call, rule
-    found: dict[str, dict[str, Any]] = {}
-    failures: list[str] = []
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(max(1, min(workers, len(plans))), mp_context=context)
-    work = [pool.submit(build_one, call, rule, capability) for call, rule in plans.values()]
-    cut: dict[str, str] = {}
-    try:
-        for done in as_completed(work, timeout=max(0.1, deadline - time.monotonic())):
-            if problem := done.exception():
-                failures.append(f"{type(problem).__name__}: {problem}"[:300])
-                continue
-            found |= {kernel["name"]: kernel for kernel in done.result()}
-    except TimeoutError:
-        cut["cut"] = f"{len(found)} kernels of {len(plans)} plans"
-    pool.shutdown(wait=False, cancel_futures=True)
-    spilling = sorted(name for name, kernel in found.items() if kernel["spill_bytes"])
-    print(f"{len(found)} kernels; with spills: {', '.join(spilling) or 'none'}")
-    for failure in dict.fromkeys(failures):
-        print(f"not compiled: {failure}")
-    return {"kernels": list(found.values()), "failures": failures, **cut}
+    return gpu_build.build_all(gpu_build.jobs(), capability, deadline, os.cpu_count() or 1)
 
 
 def verify(suite: Suite, deadline: float) -> dict[str, Any]:
@@ -197,7 +79,8 @@ def verify(suite: Suite, deadline: float) -> dict[str, Any]:
         if time.monotonic() > deadline:
             cut["cut"] = f"{len(outcomes)} of {len(cases)} cases"
             break
-        outcome = gpu_verify.judge(check, suite.device, rule=rule)
+        with suite.patience(check):
+            outcome = gpu_verify.judge(check, suite.device, rule=rule)
         outcomes.append(outcome)
         todo[check.kernel] -= outcome.passed
         if not outcome.passed:
@@ -205,8 +88,9 @@ def verify(suite: Suite, deadline: float) -> dict[str, Any]:
             print(f"FAIL {check} {rule or ''}: {fault}", flush=True)
     suite.verified |= {kernel for kernel, left in todo.items() if not left}
     failed = sum(not outcome.passed for outcome in outcomes)
-    controls = gpu_verify.controls(suite.device)
-    properties = gpu_verify.properties(suite.device, tiny=suite.tiny)
+    with suite.patience("controls and properties"):
+        controls = gpu_verify.controls(suite.device)
+        properties = gpu_verify.properties(suite.device, tiny=suite.tiny)
     suite.faults += [f"the broken {name} passes" for name, seen in controls.items() if not seen]
     suite.faults += [f"not so: {name}" for name, holds in properties.items() if not holds]
     if failed:
@@ -229,7 +113,8 @@ def capture(suite: Suite, deadline: float) -> dict[str, Any]:
     for check in gpu_verify.checks(tiny=suite.tiny):
         if time.monotonic() > deadline or check.width != 64:
             break
-        error = gpu_verify.replayed(check, suite.device)
+        with suite.patience(check):
+            error = gpu_verify.replayed(check, suite.device)
         name = " ".join(map(str, asdict(check).values()))
         found[name] = error
         if not error <= gpu_verify.TOLERANCES[check.dtype]:
@@ -251,27 +136,43 @@ def sanitize(suite: Suite, deadline: float) -> dict[str, Any]:
 
 
 def measure(suite: Suite, deadline: float) -> dict[str, Any]:
-    """Time all contestants on as many cases as fit."""
+    """Time the contestants that need no compilation on as many cases as fit."""
+    return _race(suite, deadline, [case for case in _cases(suite) if not case.slow], "measure")
+
+
+def peers(suite: Suite, deadline: float) -> dict[str, Any]:
+    """Time torch.compile and flash_bla, which compile and tune for up to minutes."""
+    return _race(suite, deadline, [case for case in _cases(suite) if case.slow], "peers")
+
+
+def _cases(suite: Suite) -> Iterable[Case]:
+    return gpu_measure.cases(tiny=suite.tiny)
+
+
+def _race(suite: Suite, deadline: float, cases: list[Case], stage: str) -> dict[str, Any]:
     if suite.faults:
         return {"skipped": "the gate is red"}
     rows: list[Row] = []
-    cases = list(gpu_measure.cases(tiny=suite.tiny))
-    cut: dict[str, str] = {}
     for case in cases:
         if time.monotonic() > deadline:
-            cut["cut"] = f"{len(rows)} of {len(cases)} cases"
-            break
+            return {"rows": rows_of(rows), "cut": f"{len(rows)} of {len(cases)} cases"}
         row = Row(case, "not verified")
         if (case.feature_map, case.dtype, case.width) in suite.verified or suite.tiny:
-            row = gpu_measure.measure(case, suite.clock, suite.flash_bla)
+            with suite.patience(case, 600 if case.slow else HANGS_AFTER):
+                row = gpu_measure.measure(case, suite.clock, suite.flash_bla)
         rows.append(row)
+        if row.gate not in ("green", "not verified"):
+            suite.faults.append(row.gate)
         print(line(row), flush=True)
-        # The outer time limit may end the process at any case.
-        suite.report["stages"]["measure"] = {"rows": [asdict(row) for row in rows]}
+        # The time limit around everything may end the process at any case.
+        suite.report["stages"][stage] = {"rows": rows_of(rows)}
         suite.write()
-    wrong = [row.gate for row in rows if row.gate not in ("green", "not verified")]
-    suite.faults += wrong
-    return {"rows": [asdict(row) for row in rows], **cut}
+    return {"rows": rows_of(rows)}
+
+
+def rows_of(rows: list[Row]) -> list[dict[str, Any]]:
+    """As plain values."""
+    return [asdict(row) for row in rows]
 
 
 def splits(suite: Suite, deadline: float) -> dict[str, Any]:
@@ -285,7 +186,7 @@ def splits(suite: Suite, deadline: float) -> dict[str, Any]:
         ours = {"linvit": partial(kernels.linear_attention, feature_map=case.feature_map)}
         times: dict[int, Measured] = {}
         for split in gpu_measure.SPLITS:
-            with gpu_verify.forced(Rule("tensor", split=split)):
+            with gpu_verify.forced(Rule("tensor", split=split)), suite.patience(case):
                 row = gpu_measure.compete(case, suite.clock, ours)
             if row.gate == "green":
                 times[split] = row.contestants["linvit"]
@@ -294,74 +195,6 @@ def splits(suite: Suite, deadline: float) -> dict[str, Any]:
         print(f"B H {case.batch * case.heads}, N {case.tokens}: {fastest} of {best}", flush=True)
         found.append({"case": asdict(case), "fastest": fastest, "us": best})
     return {"cases": found}
-
-
-# What is printed.
-
-
-def median(measured: Measured) -> float | None:
-    """Microseconds on the device, else of a call."""
-    quartiles = measured.device_us or measured.call_us
-    return None if quartiles is None else quartiles[1]
-
-
-def line(row: Row) -> str:
-    """One case: time, share of a copy's bandwidth, and how many times as long the others take."""
-    case = row.case
-    direction = "forward+backward" if case.backward else "forward"
-    head = f"{case.dtype} D {case.width} BH {case.batch * case.heads} N {case.tokens}"
-    head = f"{head} {case.layout} {direction}"
-    times = {name: median(measured) for name, measured in row.contestants.items()}
-    ours, copied = times.pop("linvit", None), times.pop(gpu_measure.COPY, None)
-    if ours is None:
-        return f"{head}: no figures ({row.gate})"
-    copy = f", {100 * copied / ours:.0f} % of copy" if copied else ""
-    ratios = [
-        f"{name} {time_ / ours:.2f}x" if time_ else f"{name} ({row.contestants[name].problem})"
-        for name, time_ in times.items()
-    ]
-    backends = "+".join(dict.fromkeys(row.backends))
-    return f"{head}: {ours:.1f} us by {backends}{copy}; {', '.join(ratios)}"
-
-
-def facts(device: str, machine: str) -> dict[str, Any]:
-    """What the figures depend on."""
-    found: dict[str, Any] = {
-        "date": dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds"),
-        "machine": machine,
-        "python": platform.python_version(),
-        "versions": {name: _version(name) for name in PACKAGES},
-        "cuda": torch.version.cuda,
-        "kernels_sha256": _sources_sha256(),
-        "load": os.getloadavg(),
-    }
-    if device.startswith("cuda"):
-        card = torch.cuda.get_device_properties(device)
-        found["gpu"] = {
-            "name": card.name,
-            "capability": [card.major, card.minor],
-            "multiprocessors": card.multi_processor_count,
-            "memory_bytes": card.total_memory,
-            "L2_bytes": card.L2_cache_size,
-        }
-    return found
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _sources_sha256() -> str:
-    """Of all files of the kernels, which tells what was measured without a git folder."""
-    folder = Path(kernels.__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.suffix in (".py", ".toml"):
-            digest.update(f"{path.relative_to(folder)}\n".encode() + path.read_bytes())
-    return digest.hexdigest()
 
 
 def sanitized(device: str) -> int:
@@ -406,6 +239,7 @@ def main() -> int:
         ends=time.monotonic() + options.budget,
         flash_bla=None if isinstance(flash_bla, str) else flash_bla,
         report=report,
+        limits=LIMITS,
     )
     for name in LIMITS:
         if name in options.stages:
@@ -421,6 +255,7 @@ STAGES: dict[str, Callable[[Suite, float], dict[str, Any]]] = {
     "sanitize": sanitize,
     "measure": measure,
     "splits": splits,
+    "peers": peers,
 }
 
 if __name__ == "__main__":

@@ -51,7 +51,9 @@ def test_a_dry_run_goes_through_all_stages_without_the_compilers_packages(tmp_pa
     assert report["gate"] == "green"
     assert report["versions"]["torch"].startswith("2.")
     stages = report["stages"]
-    assert list(stages) == ["build", "verify", "capture", "sanitize", "measure", "splits"]
+    assert list(stages) == [
+        *("build", "verify", "capture", "sanitize", "measure", "splits", "peers")
+    ]
     assert all(case["forward"] == "numba-cpu" for case in stages["verify"]["cases"])
     assert stages["sanitize"]["memcheck"].startswith("not run")
     first = stages["measure"]["rows"][0]
@@ -111,12 +113,12 @@ def test_what_is_left_of_the_budget_is_kept(
 
 def test_a_contestant_that_is_wrong_is_not_timed(suite: ModuleType) -> None:
     case = next(suite.gpu_measure.cases(tiny=True))
-    clock = suite.Clock("cpu", seconds=0.001, samples=3)
+    clock = suite.gpu_measure.Clock("cpu", seconds=0.001, samples=3)
 
     def wrong(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return suite.contestants.eager(q, k, v) + 0.01
+        return suite.gpu_measure.contestants.eager(q, k, v) + 0.01
 
-    right = suite.contestants.eager
+    right = suite.gpu_measure.contestants.eager
     row = suite.gpu_measure.compete(case, clock, {"linvit": right, "peer": wrong})
     assert row.contestants["linvit"].call_us is not None
     assert row.contestants["peer"].call_us is None
@@ -158,7 +160,7 @@ def test_the_cases_are_those_of_the_design(suite: ModuleType) -> None:
     assert {case.tokens for case in cases} >= {196, 1024, 4096, 16384}
     assert {case.width for case in cases} == {32, 64, 128}
     assert {case.backward for case in cases} == {False, True}
-    h200 = suite.Clock("cuda:0", 50 * 2**20)
+    h200 = suite.gpu_measure.Clock("cuda:0", 50 * 2**20)
     assert all(
         suite.gpu_measure._sets(case, h200) * case.bytes_moved > h200.cache_bytes for case in cases
     )
@@ -189,8 +191,27 @@ def test_kernels_are_compiled_by_other_processes(
     monkeypatch.setenv("LINVIT_KERNEL_CACHE", str(tmp_path))
     paths = (str(BENCHMARKS), str(BENCHMARKS.parent / "runtime"))
     monkeypatch.setenv("PYTHONPATH", ":".join(paths))
-    call = suite.Call("forward", "relu", "float32", 1, 8, 8, 1, 16, 16)
+    call = suite.gpu_build.Call("forward", "relu", "float32", 1, 8, 8, 1, 16, 16)
     jobs = [(call, suite.Rule("simt")), (call, suite.Rule("simt"))]
-    found = suite.build_all(jobs, (9, 0), time.monotonic() + 100, 1)
+    found = suite.gpu_build.build_all(jobs, (9, 0), time.monotonic() + 100, 1)
     assert found["failures"] == []
     assert len(found["kernels"]) == len(list(tmp_path.glob("*.cubin"))) == 1
+
+
+def test_a_kernel_that_hangs_is_named(tmp_path: Path) -> None:
+    script = (
+        "import sys, time; import gpu_suite, gpu_report\n"
+        "def hang(check, device, rule): time.sleep(60)\n"
+        "gpu_suite.gpu_verify.judge = hang\n"
+        "gpu_report.Suite.patience.__wrapped__.__defaults__ = (0.1,)\n"
+        f"sys.argv = ['x', '--dry-run', '--stages', 'verify', '--output', {str(tmp_path)!r}]\n"
+        "gpu_suite.main()"
+    )
+    paths = [str(BENCHMARKS), str(BENCHMARKS.parent / "runtime")]
+    environment = {"PYTHONPATH": ":".join(paths), "PATH": "/bin"}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stdout + done.stderr
+    (path,) = tmp_path.glob("*.json")
+    gate = json.loads(path.read_text())["gate"]
+    assert gate.startswith("hangs: Check(feature_map='split_relu', dtype='bfloat16'")
