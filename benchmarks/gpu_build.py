@@ -33,11 +33,10 @@ def calls_of(case: gpu_verify.Check | gpu_measure.Case) -> Iterable[Call]:
 
 
 def jobs() -> Iterator[Job]:
-    """The passes of all cases, and the paths that some of them are forced to take."""
+    """The passes of all cases, those that are measured first, and the paths they are forced to."""
     cases: list[tuple[gpu_verify.Check | gpu_measure.Case, Rule | None]] = []
-    cases += [(check, None) for check in gpu_verify.checks()]
     cases += [(case, None) for case in gpu_measure.cases()]
-    cases += [(check, rule) for rule, check in gpu_verify.forced_checks()]
+    cases += [(check, rule) for rule, check in gpu_verify.all_checks()]
     for case, split in itertools.product(gpu_measure.split_cases(), gpu_measure.SPLITS):
         cases.append((case, Rule("tensor", split=split)))
     for case, rule in cases:

@@ -37,6 +37,7 @@ class Suite:
 
     Attributes:
         limits: Stage -> seconds that it may take at most.
+        arch: What to build for where it is not the device.
         faults: Why nothing may be timed; empty while the gate is green.
         verified: Kernels all of whose cases have passed: feature map, dtype and width.
         doing: What `patience` watches: what is being done, and until when it should be.
@@ -49,6 +50,7 @@ class Suite:
     flash_bla: contestants.Attention | None
     report: dict[str, Any]
     limits: dict[str, int]
+    arch: str | None = None
     faults: list[str] = field(default_factory=list[str])
     verified: set[tuple[str, str, int]] = field(default_factory=set[tuple[str, str, int]])
     doing: tuple[str, float] | None = None

@@ -24,6 +24,7 @@ import re
 import tempfile
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from functools import partial
@@ -42,6 +43,7 @@ from gpu_report import HANGS_AFTER, Suite, facts, line, median
 
 from linvit_runtime import kernels
 from linvit_runtime.kernels.cuda.choose import Rule
+from linvit_runtime.kernels.explanation import parse_arch
 
 LIMITS = {
     "build": 150,
@@ -59,9 +61,12 @@ TOOLS = ("memcheck", "racecheck")
 
 def build(suite: Suite, deadline: float) -> dict[str, Any]:
     """Compile what the other stages need, in as many processes as there are CPUs."""
-    if not suite.device.startswith("cuda"):
+    if suite.arch is not None:
+        capability = parse_arch(suite.arch)
+    elif suite.device.startswith("cuda"):
+        capability = torch.cuda.get_device_capability(suite.device)
+    else:
         return {"skipped": "CPU kernels are compiled when they are first called"}
-    capability = torch.cuda.get_device_capability(suite.device)
     return gpu_build.build_all(gpu_build.jobs(), capability, deadline, os.cpu_count() or 1)
 
 
@@ -69,12 +74,8 @@ def verify(suite: Suite, deadline: float) -> dict[str, Any]:
     """Hold every kernel to float64, and the comparison to broken kernels."""
     outcomes: list[gpu_verify.Outcome] = []
     cut: dict[str, str] = {}
-    cases: list[tuple[Rule | None, gpu_verify.Check]] = []
-    cases += [(None, check) for check in gpu_verify.checks(tiny=suite.tiny)]
-    cases += gpu_verify.forced_checks(tiny=suite.tiny)
-    todo: dict[tuple[str, str, int], int] = {}
-    for _, check in cases:
-        todo[check.kernel] = todo.get(check.kernel, 0) + 1
+    cases = list(gpu_verify.all_checks(tiny=suite.tiny))
+    todo = Counter(check.kernel for rule, check in cases if rule is None)
     for rule, check in cases:
         if time.monotonic() > deadline:
             cut["cut"] = f"{len(outcomes)} of {len(cases)} cases"
@@ -82,7 +83,7 @@ def verify(suite: Suite, deadline: float) -> dict[str, Any]:
         with suite.patience(check):
             outcome = gpu_verify.judge(check, suite.device, rule=rule)
         outcomes.append(outcome)
-        todo[check.kernel] -= outcome.passed
+        todo[check.kernel] -= rule is None and outcome.passed
         if not outcome.passed:
             fault = outcome.failure or f"errors {', '.join(f'{e:.1e}' for e in outcome.errors)}"
             print(f"FAIL {check} {rule or ''}: {fault}", flush=True)
@@ -215,19 +216,21 @@ def main() -> int:
     parser.add_argument("--machine", help="its name in the results (default: the GPU's)")
     parser.add_argument("--flash-bla", type=Path, metavar="FOLDER", help="a checkout of flash_bla")
     parser.add_argument("--device", default="cuda:0", help="which GPU (cuda:0)")
+    parser.add_argument("--arch", help="build for sm_90, say, without a GPU, and do nothing else")
     parser.add_argument("--dry-run", action="store_true", help="tiny cases, without a GPU")
     parser.add_argument("--sanitized", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    device = "cpu" if options.dry_run else options.device
+    stages = ["build"] if options.arch else options.stages
+    device = "cpu" if options.dry_run or options.arch else options.device
     if device.startswith("cuda") and not torch.cuda.is_available():
         parser.error("torch sees no CUDA device; --dry-run goes through everything without one")
     warnings.filterwarnings("ignore", message="linvit: linear attention runs in plain torch")
     if options.sanitized:
         return sanitized(device)
-    card = "dry-run" if device == "cpu" else torch.cuda.get_device_name(device)
+    card = options.arch or "dry-run" if device == "cpu" else torch.cuda.get_device_name(device)
     machine = options.machine or re.sub(r"[^a-z0-9]+", "-", card.lower()).strip("-")
     today = dt.datetime.now(tz=dt.UTC).date().isoformat()
-    kept = Path(tempfile.gettempdir() if options.dry_run else Path(__file__).parent / "results")
+    kept = Path(tempfile.gettempdir() if device == "cpu" else Path(__file__).parent / "results")
     folder = options.output or kept
     flash_bla = gpu_measure.load_flash_bla(options.flash_bla)
     report = facts(device, machine)
@@ -239,10 +242,11 @@ def main() -> int:
         ends=time.monotonic() + options.budget,
         flash_bla=None if isinstance(flash_bla, str) else flash_bla,
         report=report,
-        limits=LIMITS,
+        limits={"build": int(options.budget)} if options.arch else LIMITS,
+        arch=options.arch,
     )
     for name in LIMITS:
-        if name in options.stages:
+        if name in stages:
             suite.stage(name, STAGES[name])
     print(f"\ngate: {suite.report['gate']}\nflash_bla: {report['flash_bla']}\n{suite.output}")
     return int(bool(suite.faults))

@@ -121,13 +121,21 @@ def sanitized_checks() -> Iterator[Check]:
             yield Check(name, dtype, 64, *problem)
 
 
-def forced_checks(*, tiny: bool = False) -> Iterator[tuple[Rule, Check]]:
+def forced_checks(*, tiny: bool = False) -> Iterator[tuple[Rule | None, Check]]:
     """The paths of `FORCED`, on usual heads."""
     problems = TINY_PROBLEMS[:1] if tiny else PROBLEMS[:3]
     kernels = itertools.product(("bfloat16", "float16"), FEATURE_MAPS, (64, 32))
     some = [("bfloat16", "split_relu", 64)] if tiny else list(kernels)
     for rule, (dtype, name, width) in itertools.product(FORCED, some):
         yield from ((rule, Check(name, dtype, width, *problem)) for problem in problems)
+
+
+def all_checks(*, tiny: bool = False) -> Iterator[tuple[Rule | None, Check]]:
+    """Cases by the table and forced ones, those of heads 64 wide before all others."""
+    found = [(None, check) for check in checks(tiny=tiny)]
+    yield from (case for case in found if case[1].width == 64)
+    yield from forced_checks(tiny=tiny)
+    yield from (case for case in found if case[1].width != 64)
 
 
 def _laid_out(inputs: tuple[Tensor, ...], layout: str) -> tuple[Tensor, ...]:

@@ -111,6 +111,8 @@ def _lines(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     missing = cuda["missing_compilers"]
     found = f"not found: {', '.join(missing)} (pip install 'linvit[cuda]')"
     yield "CUDA compilers", found if missing else "NVVM, NVRTC and nvJitLink load"
+    if cuda["mismatch"]:
+        yield "CUDA versions", cuda["mismatch"]
     count = f"{cuda['cached_kernels']} kernels, "
     yield "CUDA kernels", count + _cache(cuda["cache"], cuda["cache_bytes"])
     yield "pictures", facts["pictures"] or "DOT only: neither Graphviz nor pygraphviz is installed"

@@ -102,10 +102,20 @@ def cuda_facts() -> dict[str, Any]:
         "torch_cuda": torch.version.cuda,
         "devices": devices,
         "missing_compilers": missing_compilers(),
+        "mismatch": _mismatch(),
         "cache": None if folder is None else str(folder),
         "cached_kernels": len(cached_kernels()),
         "cache_bytes": 0 if folder is None else _bytes_in(folder, "*.cubin"),
     }
+
+
+def _mismatch() -> str | None:
+    """Say that torch and cuda-bindings are for different major versions of CUDA; None if not."""
+    bindings, cuda = versions()["cuda-bindings"], torch.version.cuda
+    if bindings is None or cuda is None or bindings.split(".")[0] == cuda.split(".")[0]:
+        return None
+    extra = "cuda12" if cuda.startswith("12.") else "cuda"
+    return f"torch is for CUDA {cuda}, cuda-bindings is {bindings}: pip install 'linvit[{extra}]'"
 
 
 def trials() -> Iterator[Trial]:

@@ -1,9 +1,11 @@
 """`linvit doctor`: it names what has run, and finds what is broken."""
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 from linvit_dsl.cli import main
@@ -97,6 +99,25 @@ def test_a_machine_without_tools(
     printed = capsys.readouterr().out
     for said in ("not installed", "not found: numba-cuda", "on the calling thread", "DOT only"):
         assert said in printed
+
+
+def test_a_machine_whose_gpu_does_not_work(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = SimpleNamespace(name="NVIDIA H200", major=9, minor=0, total_memory=141 * 2**30)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    assert main(["doctor"]) == 1
+    printed = capsys.readouterr().out
+    assert "NVIDIA H200, sm_90, 141 GiB" in printed
+    if examination.versions()["cuda-bindings"]:
+        assert "torch is for CUDA 12.8, cuda-bindings is 13." in printed
+        assert "pip install 'linvit[cuda12]'" in printed
+    lines = [line for line in printed.splitlines() if line.startswith("cuda:0")]
+    assert len(lines) == 4
+    assert all("BROKEN: " in line and line.split()[2:4] == ["none", "none"] for line in lines)
 
 
 def _not_installed(name: str) -> str:
