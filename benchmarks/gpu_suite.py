@@ -56,6 +56,9 @@ LIMITS = {
 }
 """Stage -> seconds at most; the last ones get what is left of the budget."""
 
+TIMED = {"measure", "splits", "peers"}
+"""Stages that need `verify` before them."""
+
 TOOLS = ("memcheck", "racecheck")
 
 
@@ -220,7 +223,9 @@ def main() -> int:
     parser.add_argument("--dry-run", action="store_true", help="tiny cases, without a GPU")
     parser.add_argument("--sanitized", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    stages = ["build"] if options.arch else options.stages
+    stages = {"build"} if options.arch else {*options.stages}
+    if stages & TIMED:
+        stages.add("verify")
     device = "cpu" if options.dry_run or options.arch else options.device
     if device.startswith("cuda") and not torch.cuda.is_available():
         parser.error("torch sees no CUDA device; --dry-run goes through everything without one")

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -127,6 +128,65 @@ def test_a_contestant_that_is_wrong_is_not_timed(suite: ModuleType) -> None:
     assert row.gate.startswith("linvit is wrong by")
     assert row.contestants == {}
     assert "no figures" in suite.line(row)
+
+
+class FakeEvent:
+    """A CUDA event that is recorded two milliseconds after the one before."""
+
+    now = 0.0
+
+    def __init__(self, *, enable_timing: bool) -> None:
+        assert enable_timing
+
+    def record(self) -> None:
+        FakeEvent.now += 2.0
+        self.time = FakeEvent.now
+
+    def synchronize(self) -> None:
+        assert self.time
+
+    def elapsed_time(self, last: "FakeEvent") -> float:
+        return last.time - self.time
+
+
+class FakeGraph:
+    """A CUDA graph that counts its replays."""
+
+    replays = 0
+
+    def replay(self) -> None:
+        FakeGraph.replays += 1
+
+    def reset(self) -> None:
+        pass
+
+
+def test_a_device_is_timed_by_events_and_graphs(
+    suite: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "Event", FakeEvent)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", FakeGraph)
+    monkeypatch.setattr(torch.cuda, "graph", lambda _: nullcontext())
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    calls: list[int] = []
+
+    def run() -> tuple[Tensor, ...]:
+        calls.append(1)
+        return ()
+
+    clock = suite.gpu_measure.Clock("cuda:0", seconds=0.0, samples=5)
+    measured = suite.gpu_measure.measure_runs(clock, [run, run])
+    # 2 ms for two calls; two rounds to warm up, one to estimate, five samples, one to capture
+    assert measured.call_us == measured.device_us == (1000.0, 1000.0, 1000.0)
+    assert (len(calls), FakeGraph.replays) == (2 * (2 + 1 + 5 + 1), 1 + 5)
+
+    def fail(_: object) -> object:
+        raise RuntimeError("operation not permitted\nwhen stream is capturing")
+
+    monkeypatch.setattr(torch.cuda, "graph", fail)
+    measured = suite.gpu_measure.measure_runs(clock, [run])
+    assert measured.device_us is None
+    assert measured.problem == "RuntimeError: operation not permitted"
 
 
 @pytest.mark.parametrize(
