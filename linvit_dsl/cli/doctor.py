@@ -108,14 +108,19 @@ def _lines(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for device in cuda["devices"]:
         memory = f"{device['bytes'] / 2**30:.0f} GiB"
         yield "CUDA device", f"{device['name']}, {device['arch']}, {memory}"
-    missing = cuda["missing_compilers"]
-    found = f"not found: {', '.join(missing)} (pip install 'linvit[cuda]')"
-    yield "CUDA compilers", found if missing else "NVVM, NVRTC and nvJitLink load"
+    yield "CUDA compilers", _compilers(cuda)
     if cuda["mismatch"]:
         yield "CUDA versions", cuda["mismatch"]
     count = f"{cuda['cached_kernels']} kernels, "
     yield "CUDA kernels", count + _cache(cuda["cache"], cuda["cache_bytes"])
     yield "pictures", facts["pictures"] or "DOT only: neither Graphviz nor pygraphviz is installed"
+
+
+def _compilers(cuda: dict[str, Any]) -> str:
+    if missing := cuda["missing_compilers"]:
+        return f"not found: {', '.join(missing)} (pip install 'linvit[cuda]')"
+    problem = cuda["compiler_problem"]
+    return problem or "a kernel was compiled by NVVM and nvJitLink, without needing a GPU"
 
 
 def _cache(folder: str | None, size: int) -> str:

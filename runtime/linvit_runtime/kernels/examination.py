@@ -21,8 +21,10 @@ from linvit_runtime.kernels.cuda.build import (
     arch_name,
     cache_folder,
     cached_kernels,
+    compile_kernel,
     missing_compilers,
 )
+from linvit_runtime.kernels.cuda.kernel import Kernel
 from linvit_runtime.kernels.dispatch import torch_reasons
 from linvit_runtime.kernels.explanation import explain
 from linvit_runtime.kernels.support import KERNEL_DTYPES
@@ -89,24 +91,45 @@ def cpu_facts() -> dict[str, Any]:
 
 def cuda_facts() -> dict[str, Any]:
     """Devices, compilers, and the cache of compiled CUDA kernels."""
-    devices: list[dict[str, Any]] = []
-    for index in range(torch.cuda.device_count()) if torch.cuda.is_available() else ():
-        facts = torch.cuda.get_device_properties(index)
-        arch = arch_name((facts.major, facts.minor))
-        devices.append({"name": facts.name, "arch": arch, "bytes": facts.total_memory})
     try:
         folder: Path | None = cache_folder()
     except RuntimeError:
         folder = None
+    missing = missing_compilers()
     return {
         "torch_cuda": torch.version.cuda,
-        "devices": devices,
-        "missing_compilers": missing_compilers(),
+        "devices": list(_devices()),
+        "missing_compilers": missing,
+        "compiler_problem": None if missing else _compiler_problem(),
         "mismatch": _mismatch(),
         "cache": None if folder is None else str(folder),
         "cached_kernels": len(cached_kernels()),
         "cache_bytes": 0 if folder is None else _bytes_in(folder, "*.cubin"),
     }
+
+
+def _devices() -> Iterator[dict[str, Any]]:
+    for index in range(torch.cuda.device_count()) if torch.cuda.is_available() else ():
+        facts = torch.cuda.get_device_properties(index)
+        yield {
+            "device": f"cuda:{index}",
+            "name": facts.name,
+            "arch": arch_name((facts.major, facts.minor)),
+            "bytes": facts.total_memory,
+        }
+
+
+def _compiler_problem() -> str | None:
+    """Compile a kernel of one line; what goes wrong, or None."""
+
+    def store(x: Any) -> None:
+        x[0] = 1.0
+
+    try:
+        compile_kernel(Kernel("store", store, ("float_pointer",), threads=32), (8, 0))
+    except Exception as failure:  # noqa: BLE001 - a toolkit has many ways to fail
+        return _first_line(failure)
+    return None
 
 
 def _mismatch() -> str | None:
@@ -120,10 +143,7 @@ def _mismatch() -> str | None:
 
 def trials() -> Iterator[Trial]:
     """Try every dtype on every device."""
-    devices = [("cpu", "cpu")]
-    for index, device in enumerate(cuda_facts()["devices"]):
-        devices.append((f"cuda:{index}", device["arch"]))
-    for device, arch in devices:
+    for device, arch in (("cpu", "cpu"), *((d["device"], d["arch"]) for d in _devices())):
         for dtype in (*KERNEL_DTYPES, "float64"):
             yield attempt(device, arch, dtype)
 
@@ -142,8 +162,7 @@ def attempt(device: str, arch: str, dtype: str) -> Trial:
         try:
             verdict = judge("split_relu", dtype, SHAPE, device)
         except Exception as failure:  # noqa: BLE001 - a driver or compiler has many ways to fail
-            text = (str(failure).splitlines() or [""])[0]
-            return Trial(device, dtype, "", "", None, "", f"{type(failure).__name__}: {text}")
+            return Trial(device, dtype, "", "", None, "", _first_line(failure))
     error = max(verdict.errors, key=lambda e: (e != e, e))  # a NaN is the worst
     ran = (verdict.forward, verdict.backward)
     reason = _reason(device, before) if "torch" in ran else ""
@@ -157,6 +176,10 @@ def attempt(device: str, arch: str, dtype: str) -> Trial:
     elif ran != expected:
         problem = f"{' and '.join(dict.fromkeys(expected))} should have run"
     return Trial(device, dtype, *ran, error, reason, problem)
+
+
+def _first_line(failure: Exception) -> str:
+    return f"{type(failure).__name__}: {(str(failure).splitlines() or [''])[0]}"
 
 
 def _reason(device: str, before: Sequence[str]) -> str:

@@ -41,6 +41,8 @@ def test_a_sound_machine(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("OpenMP  ") for line in lines)
+    if not facts["cuda"]["missing_compilers"]:
+        assert facts["cuda"]["compiler_problem"] is None
     assert any(line.split()[:4] == ["cpu", "float32", "numba-cpu", "numba-cpu"] for line in lines)
 
 
@@ -99,6 +101,18 @@ def test_a_machine_without_tools(
     printed = capsys.readouterr().out
     for said in ("not installed", "not found: numba-cuda", "on the calling thread", "DOT only"):
         assert said in printed
+
+
+def test_compilers_that_fail_are_told_of(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("nvJitLink: unsupported architecture\nand more")
+
+    monkeypatch.setattr(examination, "missing_compilers", lambda: ())
+    monkeypatch.setattr(examination, "compile_kernel", fail)
+    assert main(["doctor"]) == 0
+    assert "RuntimeError: nvJitLink: unsupported architecture\n" in capsys.readouterr().out
 
 
 def test_a_machine_whose_gpu_does_not_work(
