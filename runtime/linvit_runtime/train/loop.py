@@ -57,7 +57,7 @@ def train(run: Run) -> Result:
         dist = stack.enter_context(Dist.from_env(run.device))
         _check_fit(run, dist)
         folder = _open_folder(run, dist, stack)
-        training = _Training(run, schedule, dist, stop, stack)
+        training = _Training(run, schedule, dist, stop, stack, folder)
         training.finish()
         result = training.result(time.perf_counter() - started)
         if folder:
@@ -115,11 +115,18 @@ def _shape(shape: tuple[int, int, int]) -> str:
 
 
 class _Training:
-    """A run in progress. `log` exists in the main process, which alone writes."""
+    """A run in progress. `log` and `folder` exist in the main process, which alone writes."""
 
     def __init__(
-        self, run: Run, schedule: Schedule, dist: Dist, stop: StopRequest, stack: ExitStack
+        self,
+        run: Run,
+        schedule: Schedule,
+        dist: Dist,
+        stop: StopRequest,
+        stack: ExitStack,
+        folder: RunFolder | None,
     ) -> None:
+        self.folder = folder
         self.run, self.schedule, self.dist, self.stop = run, schedule, dist, stop
         self.data = run.data.to(dist.device)
         self.state = initial_state(run, dist.device)
@@ -151,6 +158,8 @@ class _Training:
             if self.dist.any(bool(self.stop)):
                 self._save_and_stop()
             self._advance()
+            if self.folder:
+                self.folder.note_kernels()
             evaluation = self._evaluate() if schedule.evaluates_at(state.step) else None
             if evaluation or state.step % schedule.steps_per_epoch == 0:
                 self.progress.line(state.step, evaluation)

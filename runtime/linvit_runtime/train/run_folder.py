@@ -42,8 +42,9 @@ class RunFolder:
         manifest: the content of `manifest.json`; its last attempt is this process.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, used: Mapping[Any, Iterable[str]]) -> None:
         self.directory = run.directory
+        self._used = used  # what `recording` gave
         path = run.directory / MANIFEST
         previous = _read_object(path) if path.exists() else {}
         self.manifest: dict[str, Any] = {
@@ -67,6 +68,13 @@ class RunFolder:
         if result.last and result.best:
             self.attempt["top1"] = result.last.top1
             self.attempt["best"] = {"step": result.best_step, "top1": result.best.top1}
+
+    def note_kernels(self) -> None:
+        """Note which kernels have run, on the disk if there are new ones: a run may be killed."""
+        kernels = kernels_record(self._used)
+        if self.attempt["kernels"] != kernels:
+            self.attempt["kernels"] = kernels
+            self.write()
 
     def write(self) -> None:
         """Put the manifest on the disk."""
@@ -97,17 +105,16 @@ def open_run_folder(run: Run) -> Generator[RunFolder, None, None]:
                     "wait for it, or choose another --run",
                 ) from error
         _claim(run)
-        folder = RunFolder(run)
+        folder = RunFolder(run, stack.enter_context(recording()))
         folder.write()
-        used = stack.enter_context(recording())
         try:
             yield folder
         except BaseException as error:
             folder.attempt["exit"] = _reason(error)
             with suppress(StorageProblem):  # if the disk is what ended the run, that is known
-                _seal(folder, used)
+                _seal(folder)
             raise
-        _seal(folder, used)
+        _seal(folder)
 
 
 def read_config(directory: Path) -> dict[str, Any]:
@@ -159,6 +166,7 @@ def _attempt(run: Run) -> dict[str, Any]:
         "started": _now(),
         "ended": None,
         "exit": None,
+        "kernels": kernels_record({"forward": (), "backward": ()}),
         "argv": sys.argv,
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
@@ -175,8 +183,9 @@ def _attempt(run: Run) -> dict[str, Any]:
     }
 
 
-def _seal(folder: RunFolder, used: Mapping[Any, Iterable[str]]) -> None:
-    folder.attempt.update(ended=_now(), kernels=kernels_record(used))
+def _seal(folder: RunFolder) -> None:
+    folder.attempt["ended"] = _now()
+    folder.note_kernels()
     folder.write()
 
 

@@ -239,6 +239,19 @@ def test_falling_back_to_torch_is_recorded_with_the_reason(
     ]
 
 
+def test_a_run_that_is_killed_has_recorded_what_ran(tmp_path: Path) -> None:
+    seen: list[dict[str, list[str]]] = []
+
+    class Looking(Attending):
+        def forward(self, images: Tensor) -> Tensor:
+            seen.extend(kernels_of(tmp_path))
+            return super().forward(images)
+
+    train(small_run(tmp_path, Looking, stop_after=2))
+    assert seen[0] == {"forward": [], "backward": [], "torch_because": []}
+    assert seen[1]["forward"] == seen[1]["backward"] == ["numba-cpu"]
+
+
 def test_a_run_that_fails_has_recorded_what_ran(tmp_path: Path) -> None:
     class Failing(Attending):
         def forward(self, images: Tensor) -> Tensor:
