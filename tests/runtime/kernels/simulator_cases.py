@@ -9,18 +9,26 @@ import json
 import math
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import torch
 from torch import Tensor
 
 from linvit_runtime.kernels import dispatch
-from linvit_runtime.kernels.cuda import passes
+from linvit_runtime.kernels.cuda import choose, passes, simt_backward, simt_gradient_steps
 from linvit_runtime.kernels.cuda import simt_forward as cuda_simt
 from linvit_runtime.kernels.cuda.choose import Call
-from linvit_runtime.kernels.cuda.passes import SimtForward
-from linvit_runtime.kernels.cuda.plan import SIMT_FEATURE_MAPS, SimtPlan, choose_plan
+from linvit_runtime.kernels.cuda.passes import SimtBackward, SimtForward
+from linvit_runtime.kernels.cuda.plan import (
+    SIMT_FEATURE_MAPS,
+    SimtBackwardPlan,
+    SimtPlan,
+    choose_backward_plan,
+    choose_plan,
+)
 from tests.runtime.kernels import oracle
 
 # Name: feature map, then batch, queries, keys, heads, D, E. The sizes are odd on purpose: one
@@ -52,6 +60,36 @@ MUTANTS = {
 }
 
 
+# Name: feature map, sizes, and whether few threads run it instead of those of a device.
+BACKWARD_CASES: dict[str, tuple[str, oracle.Shape, bool]] = {
+    "one token": ("elu_plus_one", (1, 1, 1, 1, 1, 1), True),
+    "no queries": ("relu", (1, 0, 3, 1, 2, 2), True),
+    "two heads, two images": ("split_relu", (2, 3, 5, 2, 3, 3), True),
+    "padded features": ("relu", (1, 7, 5, 1, 5, 7), True),
+    "cross-attention": ("elu_plus_one", (2, 3, 9, 1, 3, 5), True),
+    "as shipped": ("split_relu", (1, 3, 65, 1, 8, 20), False),
+}
+
+BACKWARD_MUTANTS = {
+    "no negative half": ("x -= shared[position + head_dim]", "x -= float32(0)"),
+    "derivative forgotten": ("float32(0) if feature <= 0 else gradient", "gradient"),
+    "no eps": ("(total + scaled_eps)", "(total + float32(0))"),
+    "w with one r": ("product * inverse * inverse", "product * inverse"),
+    "z left out of dq": ("- weight * shared[feature]", "- weight * float32(0)"),
+    "dz left out of dk": ("(sums[j * rows + row] + shared[feature])", "(sums[j * rows + row])"),
+    "dz with the wrong sign": ("shared[i] -= total", "shared[i] += total"),
+    "dout not divided": ("x *= inverses[", "y = inverses["),
+    "dv not scaled": ("= outputs[j] * scale", "= outputs[j]"),
+    "last tile dropped": ("while first < num_queries:", "while first < num_queries - tile_tokens:"),
+    "last block dropped": (
+        "while column < value_dim:",
+        "while column < value_dim - block_columns:",
+    ),
+    "heads reversed": ("+ first) * num_heads + head)", "+ first + 1) * num_heads - 1 - head)"),
+    "dk not written": ("grad[grad_start", "shared[0 * grad_start"),
+}
+
+
 def features(k: Tensor, feature_map: str) -> Tensor:
     """phi(k) in float64, `[B, L, H, F]`."""
     k = k.double()
@@ -59,6 +97,13 @@ def features(k: Tensor, feature_map: str) -> Tensor:
         return torch.where(k > 0, k + 1, k.exp())
     halves = [k, -k] if feature_map == "split_relu" else [k]
     return torch.cat(halves, dim=-1).relu()
+
+
+def state(k: Tensor, v: Tensor, feature_map: str) -> tuple[Tensor, Tensor]:
+    """Return S and z in float64, by their definition."""
+    phi, scale = features(k, feature_map), 2.0 ** math.floor(-math.log2(k.shape[1]))
+    S = scale * torch.einsum("blhf,blhe->bhfe", phi, v.double())
+    return S, scale * phi.sum(1)
 
 
 def simt_forward(q: Tensor, v: Tensor, plan: SimtPlan) -> SimtForward:
@@ -74,13 +119,7 @@ def errors(feature_map: str, shape: oracle.Shape, plan: SimtPlan) -> list[float]
     if shape[1] > 1:
         q[:, -1] = 0  # a query of zeros, so that eps counts
     q, k, v = oracle.each(lambda x: torch.stack([x, -x, x], dim=2)[:, :, 2], (q, k, v))
-    phi = features(k, feature_map)
-    scale = 2.0 ** math.floor(-math.log2(shape[2]))
-    expected = (
-        oracle.attention(q, k, v, feature_map),
-        scale * torch.einsum("blhf,blhe->bhfe", phi, v.double()),
-        scale * phi.sum(1),
-    )
+    expected = (oracle.attention(q, k, v, feature_map), *state(k, v, feature_map))
     results = [torch.full(x.shape, torch.nan, dtype=torch.float32) for x in expected]
     out, S, z = results
     simt_forward(q, v, plan).into(q, k, v, out, S, z, 1e-6)
@@ -99,20 +138,70 @@ def small_plan(feature_map: str) -> SimtPlan:
     return SimtPlan(feature_map, 4, 4, 4, 4, True, thread_rows=4, thread_columns=4)
 
 
+def load_mutant(source: str, name: str) -> Any:
+    """Run the text of a module under a name that others may import it by."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "mutant.py")
+        path.write_text(source)
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        mutant = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(mutant)
+    return mutant
+
+
 def mutant_errors(right: str, wrong: str) -> list[float]:
     """Return the errors of the kernel with one mistake in it."""
     source = Path(cuda_simt.__file__).read_text()
     assert right in source, f"the kernel no longer contains {right!r}"
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "mutant.py")
-        path.write_text(source.replace(right, wrong))
-        spec = importlib.util.spec_from_file_location("mutant", path)
-        assert spec is not None
-        assert spec.loader is not None
-        mutant = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(mutant)
+    mutant = load_mutant(source.replace(right, wrong), "mutant")
     with mock.patch.object(passes, "forward_kernel", mutant.forward_kernel):
         return errors("split_relu", (1, 5, 10, 2, 4, 4), small_plan("split_relu"))
+
+
+def small_backward_plan(feature_map: str, head_dim: int, value_dim: int) -> SimtBackwardPlan:
+    """Return a plan of 4 threads, with tiles of 4 tokens and blocks of 2 columns."""
+    tiles = SimtPlan(feature_map, head_dim, value_dim, 2, 4, False, thread_rows=2, thread_columns=2)
+    return SimtBackwardPlan(tiles, tiles)
+
+
+def joined(grads: Iterable[Tensor]) -> Tensor:
+    """Return dq, dk and dv as one: dq and dk can cancel to nothing beside dv, as for one key."""
+    return torch.cat([x.flatten() for x in grads])
+
+
+def backward_error(feature_map: str, shape: oracle.Shape, small: bool) -> float:
+    """Differentiate views of one buffer on NaN-filled memory; return the error of all gradients."""
+    q, k, v = oracle.random_inputs(shape, torch.float32)
+    q, k, v = oracle.each(lambda x: torch.stack([x, -x, x], dim=2)[:, :, 2], (q, k, v))
+    batch, queries, _, heads, head_dim, value_dim = shape
+    grad_out = torch.randn(
+        1, queries, heads * value_dim, generator=torch.Generator().manual_seed(1)
+    ).expand(batch, -1, -1)
+    leaves = oracle.each(lambda x: x.double().requires_grad_(), (q, k, v))
+    out = oracle.attention(*leaves, feature_map, eps=0.5)
+    expected = torch.autograd.grad(out, leaves, grad_out.double())
+
+    shipped = choose_backward_plan(feature_map, head_dim, value_dim)
+    plan = small_backward_plan(feature_map, head_dim, value_dim) if small else shipped
+    assert plan is not None
+    run = SimtBackward(Call("backward", feature_map, "float32", *shape), plan, -1)
+    S, z = (x.float() for x in state(k, v, feature_map))
+    return oracle.relative_error(joined(run(grad_out, q, k, v, S, z, 0.5)), joined(expected))
+
+
+def backward_mutant_error(right: str, wrong: str) -> float:
+    """Return the error of the backward kernels with one mistake in them or in their steps."""
+    sources = [
+        Path(str(module.__file__)).read_text() for module in (simt_gradient_steps, simt_backward)
+    ]
+    assert sum(right in source for source in sources) == 1, f"{right!r} is not in one of the files"
+    with mock.patch.dict(sys.modules):
+        load_mutant(sources[0].replace(right, wrong), simt_gradient_steps.__name__)
+        mutant = load_mutant(sources[1].replace(right, wrong), simt_backward.__name__)
+    with mock.patch.object(passes, "backward_kernels", mutant.backward_kernels):
+        return backward_error("split_relu", (1, 5, 3, 2, 1, 3), small=True)
 
 
 def views_and_dtypes() -> dict[str, float]:
@@ -136,6 +225,39 @@ def nan_spreads() -> list[list[bool]]:
     return [[bool(image.isnan().all()) for image in out] for out in outs]
 
 
+def backward_nan_spreads() -> list[list[bool]]:
+    """Return which images of two have NaNs in dq, dk and dv when a query of the first has one."""
+    q, k, v = oracle.random_inputs((2, 3, 2, 1, 2, 2), torch.float32)
+    grad_out = torch.ones(2, 3, 2)
+    q[0, 1, 0, 1] = torch.nan
+    spreads: list[list[bool]] = []
+    for name in SIMT_FEATURE_MAPS:
+        plan = small_backward_plan(name, 2, 2)
+        run = SimtBackward(Call("backward", name, "float32", 2, 3, 2, 1, 2, 2), plan, -1)
+        S = torch.ones(2, 1, plan.sums.num_features, 2)
+        grads = run(grad_out, q, k, v, S, S[..., 0], 1e-6)
+        spreads.append([bool(image.isnan().any()) for grad in grads for image in grad])
+    return spreads
+
+
+def backward_dtypes() -> dict[str, float]:
+    """Go in through the dispatcher, in every dtype."""
+    found: dict[str, float] = {}
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        q, k, v = oracle.random_inputs((1, 2, 3, 1, 4, 4), dtype)
+        leaves = oracle.each(lambda x: x.double().requires_grad_(), (q, k, v))
+        out = oracle.attention(*leaves)
+        grad_out = torch.ones(out.shape, dtype=dtype)
+        expected = torch.autograd.grad(out, leaves, grad_out.double())
+        S, z = (x.float() for x in state(k, v, "split_relu"))
+        with mock.patch.object(choose, "choose_backward_plan", small_backward_plan):
+            grads = dispatch.cuda_backward(grad_out, q, k, v, S, z, "split_relu", 1e-6)
+        assert all(x.dtype == dtype for x in grads)
+        found[str(dtype)] = oracle.relative_error(joined(grads), joined(expected))
+    assert dispatch.backends_used()["backward"] == ("numba-cuda-simt",)
+    return found
+
+
 def main() -> None:
     report = {
         "cases": {name: shipped_errors(*case) for name, case in CASES.items()},
@@ -143,6 +265,15 @@ def main() -> None:
         "nan": nan_spreads(),
         "mutants": {name: mutant_errors(*change) for name, change in MUTANTS.items()},
         "control": mutant_errors("total = float32(0)", "total = float32(0)"),
+    }
+    # Allocated memory is then filled with NaNs: results, r and w, dS and dz.
+    torch.use_deterministic_algorithms(True)
+    report |= {
+        "backward cases": {name: backward_error(*c) for name, c in BACKWARD_CASES.items()},
+        "backward dtypes": backward_dtypes(),
+        "backward nan": backward_nan_spreads(),
+        "backward mutants": {n: backward_mutant_error(*c) for n, c in BACKWARD_MUTANTS.items()},
+        "backward control": backward_mutant_error("x *= inverses[", "x *= inverses["),
     }
     json.dump(report, sys.stdout)
 

@@ -13,7 +13,7 @@ import pytest
 
 from linvit_runtime.kernels.cuda import build
 from linvit_runtime.kernels.cuda.kernel import Kernel
-from linvit_runtime.kernels.cuda.plan import SHARED_MEMORY_LIMIT, choose_plan
+from linvit_runtime.kernels.cuda.plan import SHARED_MEMORY_LIMIT, choose_backward_plan, choose_plan
 
 MAX_REGISTERS = 128  # two CTAs of 256 threads on a multiprocessor of 65,536 registers
 
@@ -49,7 +49,27 @@ def test_kernels_assemble_without_spills(
 ) -> None:
     plan = choose_plan(feature_map, width, width, save_state=True)
     assert plan is not None
-    kernel = cuda_simt.forward_kernel(plan)
+    expect_lean(cuda_simt.forward_kernel(plan), capability, 4 * plan.shared_floats)
+
+
+@pytest.mark.parametrize(
+    ("feature_map", "width", "capability"),
+    [("split_relu", 64, (9, 0)), ("elu_plus_one", 32, (8, 0))],
+)
+def test_backward_kernels_assemble_without_spills(
+    cuda_simt: ModuleType, feature_map: str, width: int, capability: tuple[int, int]
+) -> None:
+    from linvit_runtime.kernels.cuda.simt_backward import backward_kernels
+
+    plan = choose_backward_plan(feature_map, width, width)
+    assert plan is not None
+    gradients, sums = 4 * plan.gradients_shared_floats, 4 * plan.sums_shared_floats
+    for kernel, size in zip(backward_kernels(plan), (gradients, sums, gradients), strict=True):
+        expect_lean(kernel, capability, size)
+
+
+def expect_lean(kernel: Kernel, capability: tuple[int, int], shared_bytes: int) -> None:
+    """Compile a SIMT kernel: all in registers, few enough, no double precision by accident."""
     with mock.patch.object(build, "_link", wraps=build._link) as link:
         built = build.compile_kernel(kernel, capability)
     text: str = link.call_args.args[0]
@@ -59,11 +79,11 @@ def test_kernels_assemble_without_spills(
     assert ".f64" not in text
     assert "__local_depot" not in text
     sizes = [int(size) for size in re.findall(r"\.shared .*\[(\d+)\]", text)]
-    assert sizes == [4 * plan.shared_floats]
-    assert sizes[0] <= SHARED_MEMORY_LIMIT
+    assert sizes == [shared_bytes]
+    assert shared_bytes <= SHARED_MEMORY_LIMIT
     assert built.spill_bytes == 0
     assert built.registers <= MAX_REGISTERS
-    assert built.shared_bytes == sizes[0]
+    assert built.shared_bytes == shared_bytes
     assert f".entry {kernel.name}(" in text
     assert built.cubin.startswith(b"\x7fELF")
 

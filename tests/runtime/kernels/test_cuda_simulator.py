@@ -60,3 +60,29 @@ def test_a_mistake_in_the_kernel_is_noticed(report: dict[str, Any], name: str) -
 
 def test_the_unchanged_kernel_passes_where_mutants_fail(report: dict[str, Any]) -> None:
     assert max(report["control"]) < TOLERANCE
+
+
+@pytest.mark.parametrize("name", simulator_cases.BACKWARD_CASES)
+def test_gradients_are_right_and_wholly_written(report: dict[str, Any], name: str) -> None:
+    assert report["backward cases"][name] < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [("torch.float32", 1e-6), ("torch.float16", 1e-3), ("torch.bfloat16", 4e-3)],
+)
+def test_every_dtype_has_gradients(report: dict[str, Any], dtype: str, tolerance: float) -> None:
+    assert report["backward dtypes"][dtype] < tolerance
+
+
+def test_a_nan_reaches_all_gradients_of_its_image_alone(report: dict[str, Any]) -> None:
+    assert report["backward nan"] == [[True, False] * 3] * 3
+
+
+@pytest.mark.parametrize("name", simulator_cases.BACKWARD_MUTANTS)
+def test_a_mistake_in_the_backward_kernels_is_noticed(report: dict[str, Any], name: str) -> None:
+    assert report["backward mutants"][name] > 100 * TOLERANCE
+
+
+def test_the_unchanged_backward_kernels_pass_where_mutants_fail(report: dict[str, Any]) -> None:
+    assert report["backward control"] < TOLERANCE

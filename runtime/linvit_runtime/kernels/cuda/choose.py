@@ -17,11 +17,17 @@ from typing import Any, Literal, TypeAlias
 
 from linvit_runtime.kernels.cuda.build import Capability, arch_name
 from linvit_runtime.kernels.cuda.kernel import OLDEST_CAPABILITY
-from linvit_runtime.kernels.cuda.plan import SIMT_FEATURE_MAPS, SimtPlan, choose_plan
+from linvit_runtime.kernels.cuda.plan import (
+    SIMT_FEATURE_MAPS,
+    SimtBackwardPlan,
+    SimtPlan,
+    choose_backward_plan,
+    choose_plan,
+)
 from linvit_runtime.kernels.cuda.tensor_plan import TensorPlan, choose_tensor_plan
 from linvit_runtime.kernels.support import REFERENCE
 
-Plan = SimtPlan | TensorPlan
+Plan = SimtPlan | SimtBackwardPlan | TensorPlan
 CudaPath = Literal["tensor", "simt"]
 Direction = Literal["forward", "backward"]
 
@@ -182,6 +188,13 @@ def _simt_forward(rule: Rule, call: Call, capability: Capability) -> SimtPlan | 
     return plan or f"a head width of {call.head_dim} does not fit into shared memory"
 
 
+def _simt_backward(rule: Rule, call: Call, capability: Capability) -> SimtBackwardPlan | str:
+    if call.feature_map not in SIMT_FEATURE_MAPS:
+        return f"there is no kernel for the feature map {call.feature_map}"
+    plan = choose_backward_plan(call.feature_map, call.head_dim, call.value_dim)
+    return plan or f"a head width of {call.head_dim} does not fit into shared memory"
+
+
 def _tensor_forward(rule: Rule, call: Call, capability: Capability) -> TensorPlan | str:
     plan = choose_tensor_plan(
         call.feature_map,
@@ -214,6 +227,7 @@ def shared_memory_limit(capability: Capability) -> int:
 Planner: TypeAlias = Callable[[Rule, Call, Capability], Plan | str]
 _PLANNERS: dict[tuple[Direction, CudaPath], Planner] = {
     ("forward", "simt"): _simt_forward,
+    ("backward", "simt"): _simt_backward,
     ("forward", "tensor"): _tensor_forward,
 }
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from linvit_runtime.kernels.cuda.choose import Call, Choice
 from linvit_runtime.kernels.cuda.kernel import Kernel
 from linvit_runtime.kernels.cuda.launch import prepare
-from linvit_runtime.kernels.cuda.plan import SimtPlan
+from linvit_runtime.kernels.cuda.plan import SimtBackwardPlan, SimtPlan
+from linvit_runtime.kernels.cuda.simt_backward import backward_kernels
 from linvit_runtime.kernels.cuda.simt_forward import forward_kernel
 from linvit_runtime.kernels.cuda.tensor_forward import Launch, forward_launches
 from linvit_runtime.kernels.cuda.tensor_plan import TensorPlan
@@ -79,6 +80,61 @@ def _readable(x: Tensor) -> Tensor:
     """Return x in float32 with adjacent channels, copying only where it is not so already."""
     x = x.to(torch.float32)
     return x if x.stride(3) == 1 else x.contiguous()
+
+
+class SimtBackward:
+    """The backward pass by the SIMT kernels, in float32: half precision is copied in and out."""
+
+    backend = "numba-cuda-simt"
+
+    @staticmethod
+    def kernels(plan: SimtBackwardPlan) -> tuple[Kernel, ...]:
+        """The kernels that a call launches, in order."""
+        return backward_kernels(plan)
+
+    def __init__(self, call: Call, plan: SimtBackwardPlan, device: int) -> None:
+        self._heads = call.heads, call.value_dim
+        self._workspace_shapes = ((call.batch, call.heads, call.queries),) * 2
+        self._sizes = call.queries, call.keys
+        self._scale = state_scale(call.keys)
+        tokens, heads = plan.gradients.tile_tokens, call.batch * call.heads
+        grids = (
+            (heads, -(-call.queries // tokens), 1),
+            (heads, plan.sums.num_column_blocks, 1),
+            (heads, -(-call.keys // tokens), 1),
+        )
+        self._launches = [
+            (prepare(kernel, device), grid)
+            for kernel, grid in zip(backward_kernels(plan), grids, strict=True)
+        ]
+
+    def __call__(
+        self, grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, S: Tensor, z: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Allocate dq, dk and dv, in the dtype of q, and launch."""
+        dtype, device = q.dtype, q.device
+        q, k, v = _readable(q), _readable(k), _readable(v)
+        grad_out = _readable(grad_out.unflatten(2, self._heads))
+        S, z = S.contiguous(), z.contiguous()
+        grad_q, grad_k, grad_v, inverses, weights = (
+            torch.empty(shape, dtype=torch.float32, device=device)
+            for shape in (q.shape, k.shape, v.shape, *self._workspace_shapes)
+        )
+        grad_S, grad_z = torch.empty_like(S), torch.empty_like(z)
+
+        queries, keys = self._sizes
+        heads, scale = self._heads[0], self._scale
+        of_queries = queries, heads, *q.stride()[:3], *grad_out.stride()[:3]
+        of_keys = keys, heads, *k.stride()[:3], *v.stride()[:3]
+        arguments = (
+            ((q, grad_out, S, z, grad_q, inverses, weights), (*of_queries, scale * eps)),
+            ((q, grad_out, inverses, weights, grad_S, grad_z), of_queries),
+            ((k, v, grad_S, grad_z, grad_k, grad_v), (*of_keys, scale)),
+        )
+        for (run, grid), (tensors, numbers) in zip(self._launches, arguments, strict=True):
+            if all(grid):  # without tokens there is nothing to launch
+                run(grid, tensors, numbers)
+        return grad_q.to(dtype), grad_k.to(dtype), grad_v.to(dtype)
 
 
 class TensorForward:
@@ -157,7 +213,11 @@ def _aligned(x: Tensor) -> Tensor:
 
 # A pass class is found by the type of its plan. It is made of (call, plan, device), which prepares
 # its kernels, and called with what the operator gets.
-_PASSES: dict[type, Any] = {SimtPlan: SimtForward, TensorPlan: TensorForward}
+_PASSES: dict[type, Any] = {
+    SimtPlan: SimtForward,
+    SimtBackwardPlan: SimtBackward,
+    TensorPlan: TensorForward,
+}
 
 
 def make_pass(call: Call, choice: Choice, device: int) -> Any:

@@ -127,3 +127,86 @@ def choose_plan(
             if plan.fits:
                 return plan
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class SimtBackwardPlan:
+    """The constants of the three kernels of a backward pass, as tiles of two shapes.
+
+    Attributes:
+        gradients: Of the kernels of dq, and of dk and dv. A CTA has one tile of tokens and goes
+            through S or dS in blocks of columns, so any E fits.
+        sums: Of the kernel of dS and dz. A CTA has one block of columns and goes through the
+            tokens in tiles.
+    """
+
+    gradients: SimtPlan
+    sums: SimtPlan
+
+    @property
+    def matrix_stride(self) -> int:
+        """Floats from one row of a block of S to the next: 1 more keeps rows in separate banks."""
+        return self.gradients.block_columns + 1
+
+    @property
+    def matrix_start(self) -> int:
+        """Where in shared memory the block of S or dS starts, after that of dout or v."""
+        tile = self.gradients
+        return tile.matrix_start + tile.tile_tokens * tile.block_columns
+
+    @property
+    def gradients_shared_floats(self) -> int:
+        """Floats of shared memory of a CTA of the kernels of dq, and of dk and dv."""
+        tile = self.gradients
+        blocks = self.matrix_start + tile.feature_rows * self.matrix_stride
+        # Afterwards the place of both blocks holds each thread's share of two dot products.
+        return max(blocks, tile.matrix_start + 2 * tile.tile_tokens * tile.thread_columns)
+
+    @property
+    def weights_start(self) -> int:
+        """Where in shared memory of the kernel of dS the weights w of a tile's tokens start."""
+        return self.sums.matrix_start + self.sums.tile_tokens * self.sums.block_columns
+
+    @property
+    def sums_shared_floats(self) -> int:
+        """Floats of shared memory of a CTA of the kernel of dS and dz."""
+        return self.weights_start + self.sums.tile_tokens
+
+    @property
+    def gradients_fit(self) -> bool:
+        """Whether shared memory and registers suffice for the kernels of dq, and of dk and dv."""
+        accumulators = self.gradients.tokens_per_thread * self.gradients.rows_per_thread
+        return (
+            4 * self.gradients_shared_floats <= SHARED_MEMORY_LIMIT
+            and accumulators <= MAX_ACCUMULATORS // 2  # two CTAs are to share a multiprocessor
+        )
+
+    @property
+    def sums_fit(self) -> bool:
+        """Whether shared memory and registers suffice for the kernel of dS and dz."""
+        accumulators = self.sums.rows_per_thread * self.sums.columns_per_thread
+        return (
+            4 * self.sums_shared_floats <= SHARED_MEMORY_LIMIT and accumulators <= MAX_ACCUMULATORS
+        )
+
+
+def choose_backward_plan(
+    feature_map: str, head_dim: int, value_dim: int
+) -> SimtBackwardPlan | None:
+    """Return the plan with the widest block of sums, then the longest tiles, that fits; or None.
+
+    A longer tile of tokens reads S and dS fewer times, a wider block of sums q.
+    """
+
+    def tiles(block_columns: int, tile_tokens: int) -> SimtPlan:
+        return SimtPlan(feature_map, head_dim, value_dim, block_columns, tile_tokens, False)
+
+    lengths = (64, 32, 16)
+    widths = range(_round_up(value_dim, _COLUMNS), 0, -_COLUMNS)
+    shortest = tiles(_COLUMNS, min(lengths))
+    with_sums = (
+        SimtBackwardPlan(shortest, tiles(width, length)) for width in widths for length in lengths
+    )
+    sums = next((plan.sums for plan in with_sums if plan.sums_fit), shortest)
+    plans = (SimtBackwardPlan(tiles(_COLUMNS, length), sums) for length in lengths)
+    return next((plan for plan in plans if plan.gradients_fit and plan.sums_fit), None)

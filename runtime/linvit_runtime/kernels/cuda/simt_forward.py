@@ -64,8 +64,8 @@ def build_forward_kernel(plan: SimtPlan) -> Callable[..., None]:
     thread_columns = plan.thread_columns
     rows, columns, tokens = plan.rows_per_thread, plan.columns_per_thread, plan.tokens_per_thread
     num_sums, num_outputs, shared_floats = rows * columns, tokens * columns, plan.shared_floats
-    clear, load_features = _build_clear(plan), _build_load_features(plan)
-    load_values, add_tile = _build_load_values(plan), _build_add_tile(plan)
+    clear, load_features = build_clear(plan, num_sums), build_load_features(plan)
+    load_values, add_tile = build_load_values(plan), _build_add_tile(plan)
     finish_state, read_out = _build_finish_state(plan), _build_read_out(plan)
 
     def linear_attention_forward(
@@ -124,13 +124,14 @@ def build_forward_kernel(plan: SimtPlan) -> Callable[..., None]:
     return linear_attention_forward
 
 
-def _device(function: Callable[..., None]) -> Callable[..., None]:
+def device_function(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a step that is inlined into the kernels that call it."""
     return cuda.jit(device=True, inline="always")(function)
 
 
-def _build_clear(plan: SimtPlan) -> Callable[..., None]:
+def build_clear(plan: SimtPlan, num_sums: int) -> Callable[..., None]:
+    """Make `clear(shared, sums)`, which zeroes everything before the matrix and a thread's sums."""
     num_threads, num_cleared = plan.num_threads, plan.matrix_start
-    num_sums = plan.rows_per_thread * plan.columns_per_thread
 
     def clear(shared: Floats, sums: Floats) -> None:
         """Zero the sums, z, and with the feature tile its padding, which nothing writes later."""
@@ -141,7 +142,7 @@ def _build_clear(plan: SimtPlan) -> Callable[..., None]:
         for j in range(num_sums):
             sums[j] = float32(0)
 
-    return _device(clear)
+    return device_function(clear)
 
 
 def _build_write_features(plan: SimtPlan) -> Callable[..., None]:
@@ -166,10 +167,11 @@ def _build_write_features(plan: SimtPlan) -> Callable[..., None]:
         "relu": write_relu,
         "elu_plus_one": write_elu_plus_one,
     }
-    return _device(writers[plan.feature_map])
+    return device_function(writers[plan.feature_map])
 
 
-def _build_load_features(plan: SimtPlan) -> Callable[..., None]:
+def build_load_features(plan: SimtPlan) -> Callable[..., None]:
+    """Make `load_features(shared, x, ...)`, which fills a tile with phi of tokens of q or k."""
     head_dim, tile_start, tile_stride = plan.head_dim, plan.tile_start, plan.tile_stride
     features_per_channel = plan.num_features // plan.head_dim
     num_threads, tile_channels = plan.num_threads, plan.tile_tokens * plan.head_dim
@@ -192,10 +194,11 @@ def _build_load_features(plan: SimtPlan) -> Callable[..., None]:
                     shared[position + part * head_dim] = float32(0)
             i += num_threads
 
-    return _device(load_features)
+    return device_function(load_features)
 
 
-def _build_load_values(plan: SimtPlan) -> Callable[..., None]:
+def build_load_values(plan: SimtPlan) -> Callable[..., None]:
+    """Make `load_values(shared, v, ...)`, which fills a tile with columns of tokens of v."""
     block_columns, matrix_start = plan.block_columns, plan.matrix_start
     num_threads, tile_values = plan.num_threads, plan.tile_tokens * plan.block_columns
 
@@ -214,7 +217,7 @@ def _build_load_values(plan: SimtPlan) -> Callable[..., None]:
             shared[matrix_start + i] = value
             i += num_threads
 
-    return _device(load_values)
+    return device_function(load_values)
 
 
 def _build_add_tile(plan: SimtPlan) -> Callable[..., None]:
@@ -239,7 +242,7 @@ def _build_add_tile(plan: SimtPlan) -> Callable[..., None]:
                     y = shared[matrix_start + token * block_columns + first_column + column]
                     sums[row * columns + column] += x * y
 
-    return _device(add_tile)
+    return device_function(add_tile)
 
 
 def _build_finish_state(plan: SimtPlan) -> Callable[..., None]:
@@ -267,7 +270,7 @@ def _build_finish_state(plan: SimtPlan) -> Callable[..., None]:
                 if save_state and feature < num_features and first_column + column < columns_left:
                     S[S_start + feature * value_dim + first_column + column] = x
 
-    return _device(finish_state)
+    return device_function(finish_state)
 
 
 def _build_read_out(plan: SimtPlan) -> Callable[..., None]:
@@ -292,4 +295,4 @@ def _build_read_out(plan: SimtPlan) -> Callable[..., None]:
                     y = shared[matrix_start + feature * block_columns + first_column + column]
                     outputs[j * columns + column] += x * y
 
-    return _device(read_out)
+    return device_function(read_out)
