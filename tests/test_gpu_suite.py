@@ -130,6 +130,35 @@ def test_a_contestant_that_is_wrong_is_not_timed(suite: ModuleType) -> None:
     assert "no figures" in suite.line(row)
 
 
+FLASH_BLA = """\
+def linear_attention(q, k, v):
+    assert q.shape[:3] == k.shape[:3] == v.shape[:3], "heads first"
+    return q @ (k.mT @ v) / (q @ k.sum(-2).unsqueeze(-1) + 1e-6)
+"""
+
+
+@pytest.mark.parametrize("layout", ["qkv", "features"])
+def test_flash_bla_takes_part_where_it_can_be_imported(
+    layout: str, suite: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    measure = suite.gpu_measure
+    assert measure.load_flash_bla(None).startswith("not imported: ModuleNotFoundError")
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    path = tmp_path / "flash_bla/ops/linear_attn/fused.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(FLASH_BLA)
+    flash_bla = measure.load_flash_bla(tmp_path)
+    for name in [name for name in sys.modules if name.startswith("flash_bla")]:
+        del sys.modules[name]
+    case = measure.Case("float32", 64, 2, 2, 12, layout, backward=True, slow=True)
+    taking_part = measure.contestants_of(case, flash_bla)
+    assert list(taking_part) == ["linvit", "compiled", "flash_bla"]
+    del taking_part["compiled"]  # for seconds
+    clock = measure.Clock("cpu", seconds=0.001, samples=3)
+    row = measure.compete(case, clock, taking_part)
+    assert row.contestants["flash_bla"].call_us is not None, row
+
+
 class FakeEvent:
     """A CUDA event that is recorded two milliseconds after the one before."""
 
