@@ -1,6 +1,6 @@
 """How fast one attention is: linvit's kernels beside what a user would take instead.
 
-    .venv/bin/python benchmarks/attention.py [--threads 1 2] [--widths 64 32] [--save MACHINE]
+    OMP_WAIT_POLICY=PASSIVE .venv/bin/python benchmarks/attention.py [--threads 1 2] [--save MACHINE]
 
 For every head width, number of tokens and number of threads: the milliseconds of
 `linear_attention` (split-relu), forward and forward with backward, and how many times as long the
@@ -186,6 +186,7 @@ def save(machine: str, clock: str, rows: list[Row]) -> Path:
         "machine": machine,
         "clock": clock,
         "load": os.getloadavg(),
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "linvit": __version__,

@@ -1,6 +1,6 @@
 """How fast a model trains on a CPU: with linvit's kernels, and with what it would run otherwise.
 
-    .venv/bin/python benchmarks/train_step.py [--models linear ripplevit] [--save MACHINE]
+    OMP_WAIT_POLICY=PASSIVE .venv/bin/python benchmarks/train_step.py [--save MACHINE]
 
 One step is forward, cross-entropy, backward and AdamW on a batch of random images. Each model is
 taken in four forms that share their weights: compiled with kernels (the default of `linvit
@@ -177,6 +177,7 @@ def save(machine: str, rows: list[Row]) -> Path:
         "date": today,
         "machine": machine,
         "load": os.getloadavg(),
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "linvit": __version__,
