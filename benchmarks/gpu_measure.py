@@ -107,7 +107,8 @@ FEW_HEADS = ((6, 16384), (24, 4096), (6, 1024), (96, 196))
 """B H and N: where one CTA per head fills the device, and where the tokens have to be split."""
 SLOW = ((64, 1024, "qkv"), (64, 1024, "features"), (64, 196, "qkv"), (1, 16384, "features"))
 """B, N and layout of the cases of torch.compile and flash_bla, after all others."""
-SPLITS = (1, 2, 4, 8, 16)
+SPLITS = (0, 1, 2, 4, 8, 16)
+"""Into how many parts tokens are cut; 0 leaves it to the kernels' plan."""
 SPLIT_GRID = tuple(itertools.product((6, 24, 96, 192, 384), (196, 1024, 4096, 16384)))
 HEADS = 6
 

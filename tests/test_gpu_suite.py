@@ -62,7 +62,7 @@ def test_a_dry_run_goes_through_all_stages_without_the_compilers_packages(tmp_pa
     assert set(first["contestants"]) == {"linvit", "eager", "sdpa", "copy"}
     low, median, high = first["contestants"]["linvit"]["call_us"]
     assert 0 < low <= median <= high
-    assert stages["splits"]["cases"][0]["fastest"] in (1, 2, 4, 8, 16)
+    assert stages["splits"]["cases"][0]["fastest"] in (0, 1, 2, 4, 8, 16)
 
 
 def test_a_wrong_kernel_turns_the_gate_red_and_nothing_is_timed(
@@ -260,6 +260,76 @@ def test_inputs_have_the_strides_that_their_layout_promises(suite: ModuleType) -
         q, *_ = check.inputs("cpu")
         assert q.shape == (check.batch, check.queries, check.heads, check.width)
         assert (q.stride(3) == 1) == (check.layout != "strided_channels")
+
+
+def measured_splits(fastest: dict[tuple[bool, int, int], int]) -> dict[str, Any]:
+    """A report in which the split given is fastest at each (backward, heads, tokens)."""
+    cases = [
+        {
+            "case": {"backward": backward, "batch": heads // 6, "heads": 6, "tokens": tokens},
+            "us": {str(split): 9.0 if split == best else 10.0 for split in (0, 1, 4, 16)},
+        }
+        for (backward, heads, tokens), best in fastest.items()
+    ]
+    return {
+        "gate": "green",
+        "date": "2027-01-02T03:04:05+00:00",
+        "gpu": {"name": "NVIDIA H200", "capability": [9, 0]},
+        "versions": {"torch": "2.13.0", "numba-cuda": "0.30.4"},
+        "stages": {"splits": {"cases": cases}},
+    }
+
+
+def test_a_report_becomes_the_table(suite: ModuleType, tmp_path: Path) -> None:
+    from linvit_runtime.kernels.cuda.choose import Call, choose, read_table, write_rules
+
+    table = importlib.import_module("gpu_table")
+    fastest = {(False, 6, 400): 0, (False, 6, 1600): 16, (False, 6, 6400): 16}
+    fastest |= {(False, 96, 400): 0, (False, 96, 1600): 0, (False, 96, 6400): 4}
+    report = measured_splits(fastest)
+    rules = table.rules_of(report)
+    assert len(rules) == 2 + len(table.GENERAL), "neighbours are one rule"
+    path = tmp_path / "choices.toml"
+    write_rules(rules, "a test", path)
+
+    def split(heads: int, tokens: int, arch: tuple[int, int] = (9, 0)) -> int:
+        sizes = (heads // 6, tokens, tokens, 6, 64, 64)
+        call = Call("forward", "split_relu", "bfloat16", *sizes)
+        return choose(call, arch, read_table(path)).split
+
+    assert [split(6, n) for n in (400, 799, 800, 99999)] == [0, 0, 16, 16]
+    assert [split(96, n) for n in (3199, 3200)] == [0, 4]
+    assert [split(h, 6400) for h in (18, 24, 9996)] == [16, 4, 4]
+    assert split(6, 1600, (8, 0)) == 0, "another architecture was not measured"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"gate": "3 of 9 cases differ"}, "the gate is red: 3 of 9 cases differ"),
+        ({"stages": {"splits": {"cases": [], "cut": "0 cases"}}}, "was not finished"),
+        ({"stages": {}}, "was not finished"),
+        ({"gpu": None}, "it is not of a GPU"),
+    ],
+)
+def test_no_table_is_made_of_less(
+    changes: dict[str, Any],
+    said: str,
+    suite: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    report = {**measured_splits({(False, 6, 400): 4}), **changes}
+    path = tmp_path / "report.json"
+    path.write_text(
+        json.dumps({name: value for name, value in report.items() if value is not None})
+    )
+    monkeypatch.setattr(sys, "argv", ["gpu_table.py", str(path), "--write"])
+    with pytest.raises(SystemExit) as leaving:
+        importlib.import_module("gpu_table").main()
+    assert leaving.value.code == 2
+    assert said in capsys.readouterr().err
 
 
 def test_a_gpu_is_asked_for(
