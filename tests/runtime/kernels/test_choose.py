@@ -97,6 +97,8 @@ def test_a_misspelt_key_is_an_error(tmp_path: Path) -> None:
         ("cpu", "float64", 64, ("torch", "torch")),
         ("cpu", "float32", 1000, ("torch", "torch")),
         ("sm_90", "float64", 64, ("torch", "torch")),
+        ("sm_75", "float32", 64, ("numba-cuda-simt", "numba-cuda-simt")),
+        ("sm_90", "float32", 1000, ("torch", "torch")),
         ("sm_70", "float32", 64, ("torch", "torch")),
     ],
 )

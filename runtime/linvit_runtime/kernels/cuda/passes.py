@@ -99,9 +99,9 @@ class SimtBackward:
         self._scale = state_scale(call.keys)
         tokens, heads = plan.gradients.tile_tokens, call.batch * call.heads
         grids = (
-            (heads, -(-call.queries // tokens), 1),
+            (heads * -(-call.queries // tokens), 1, 1),
             (heads, plan.sums.num_column_blocks, 1),
-            (heads, -(-call.keys // tokens), 1),
+            (heads * -(-call.keys // tokens), 1, 1),
         )
         self._launches = [
             (prepare(kernel, device), grid)

@@ -90,8 +90,8 @@ def _pointers(number: int) -> tuple[ArgumentKind, ...]:
 def build_query_gradients(plan: SimtBackwardPlan) -> Callable[..., None]:
     """Make the body of the kernel of dq `[B, N, H, D]`, r and w (both `[B, H, N]`).
 
-    Launch it on a grid of (B*H, tiles of queries). Strides count floats; channels of q and dout are
-    adjacent, everything else is contiguous.
+    Launch it on one CTA per head and tile of queries, those of a head side by side: they read the
+    same S. Strides count floats; channels of q and dout are adjacent, everything else contiguous.
     """
     tile = plan.gradients
     head_dim, value_dim, num_features = tile.head_dim, tile.value_dim, tile.num_features
@@ -120,10 +120,11 @@ def build_query_gradients(plan: SimtBackwardPlan) -> Callable[..., None]:
         sums = cuda.local.array(num_sums, float32)
         thread_row = cuda.threadIdx.x // thread_columns
         thread_column = cuda.threadIdx.x - thread_row * thread_columns
-        head_index = cuda.blockIdx.x
+        num_tiles = (num_queries + tile_tokens - 1) // tile_tokens
+        head_index = cuda.blockIdx.x // num_tiles
         batch = head_index // num_heads
         head = head_index - batch * num_heads
-        first = cuda.blockIdx.y * tile_tokens
+        first = (cuda.blockIdx.x - head_index * num_tiles) * tile_tokens
 
         clear(shared, sums)
         cuda.syncthreads()
@@ -217,7 +218,7 @@ def build_state_gradients(plan: SimtBackwardPlan) -> Callable[..., None]:
 def build_key_gradients(plan: SimtBackwardPlan) -> Callable[..., None]:
     """Make the body of the kernel of dk `[B, L, H, D]` and dv `[B, L, H, E]`.
 
-    Launch it on a grid of (B*H, tiles of keys).
+    Launch it on one CTA per head and tile of keys.
     """
     tile = plan.gradients
     head_dim, value_dim, num_features = tile.head_dim, tile.value_dim, tile.num_features
@@ -245,10 +246,11 @@ def build_key_gradients(plan: SimtBackwardPlan) -> Callable[..., None]:
         sums = cuda.local.array(num_sums, float32)
         thread_row = cuda.threadIdx.x // thread_columns
         thread_column = cuda.threadIdx.x - thread_row * thread_columns
-        head_index = cuda.blockIdx.x
+        num_tiles = (num_keys + tile_tokens - 1) // tile_tokens
+        head_index = cuda.blockIdx.x // num_tiles
         batch = head_index // num_heads
         head = head_index - batch * num_heads
-        first = cuda.blockIdx.y * tile_tokens
+        first = (cuda.blockIdx.x - head_index * num_tiles) * tile_tokens
         first_row = (batch * num_keys + first) * num_heads + head
 
         clear(shared, sums)
