@@ -32,6 +32,10 @@ class UnfitReport(ValueError):
     """A report that no table may be made of."""
 
 
+Point = tuple[Direction, int, int]
+"""Pass, B H and N."""
+
+
 def rules_of(report: dict[str, Any]) -> list[Rule]:
     """The rules that a report supports, the general ones last.
 
@@ -46,11 +50,11 @@ def rules_of(report: dict[str, Any]) -> list[Rule]:
     if "cases" not in stage or "cut" in stage:
         raise UnfitReport("`splits` was not finished: give it more time with --stages splits")
     major, minor = report["gpu"]["capability"]
-    points: dict[tuple[Direction, int, int], int] = {}
+    points: dict[Point, int] = {}
     for entry in stage["cases"]:
         case = entry["case"]
         direction: Direction = "backward" if case["backward"] else "forward"
-        place = (direction, case["batch"] * case["heads"], case["tokens"])
+        place: Point = (direction, case["batch"] * case["heads"], case["tokens"])
         points[place] = _split({int(split): us for split, us in entry["us"].items()})
     here = {"capability_from": (major, minor), "capability_below": (major + 1, 0)}
     measured = {"dtypes": HALF, "head_dims": (64,), **here}
@@ -70,9 +74,10 @@ def _split(times: dict[int, float]) -> int:
     return min(times, key=lambda split: times[split])
 
 
-def _bands(points: dict[tuple[Direction, int, int], int]) -> Iterator[dict[str, Any]]:
+def _bands(points: dict[Point, int]) -> Iterator[dict[str, Any]]:
     """Fields of the rules; neighbours in tokens with the same split are one."""
-    for direction in dict.fromkeys(direction for direction, _, _ in points):
+    directions: tuple[Direction, ...] = ("forward", "backward")
+    for direction in directions:
         heads = sorted({h for d, h, _ in points if d == direction})
         tokens = sorted({n for d, _, n in points if d == direction})
         for h, of_heads in zip(heads, _around(heads), strict=True):
@@ -95,7 +100,7 @@ def _bands(points: dict[tuple[Direction, int, int], int]) -> Iterator[dict[str, 
 def _around(numbers: Sequence[int]) -> list[Band]:
     """For each measured number the numbers that it stands for."""
     edges = [round(math.sqrt(a * b)) for a, b in itertools.pairwise(numbers)]
-    return list(zip([0, *edges], [*edges, None], strict=True))
+    return list(zip([0, *edges], [*edges, None], strict=True)) if numbers else []
 
 
 def main() -> int:
