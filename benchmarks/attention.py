@@ -1,6 +1,6 @@
 """How fast one attention is: linvit's kernels beside what a user would take instead.
 
-    OMP_WAIT_POLICY=PASSIVE .venv/bin/python benchmarks/attention.py [--threads 1 2] [--save MACHINE]
+    OMP_WAIT_POLICY=PASSIVE .venv/bin/python benchmarks/attention.py [--save MACHINE]
 
 For every head width, number of tokens and number of threads: the milliseconds of
 `linear_attention` (split-relu), forward and forward with backward, and how many times as long the
