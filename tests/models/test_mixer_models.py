@@ -113,7 +113,7 @@ def dead(module: nn.Module) -> set[str]:
 
 def test_one_projection_for_all_layers_is_an_equal_one_in_each() -> None:
     layerwise = build("linformer", "LinformerViTLayerwise", {"k": 9}).double()
-    layerwise.E_bias.data += torch.randn(1, 9, 1)
+    layerwise.get_parameter("E_bias").data += torch.randn(1, 9, 1)
     given = layerwise.state_dict()
     other = build("linformer", "LinformerViT", {"k": 9, "share": "kv"}).double()
     projection = {"E.weight": given["E"], "E.bias": given["E_bias"].flatten()}
