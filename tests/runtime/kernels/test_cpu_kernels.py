@@ -69,23 +69,23 @@ def errors(plan: CpuPlan, inputs: tuple[Tensor, Tensor, Tensor]) -> list[float]:
 
 # Each case compiles two kernels: the maps share what differs between widths.
 @pytest.mark.parametrize(
-    ("feature_map", "lanes", "value_dim"),
+    ("feature_map", "lanes", "head_dim", "value_dim"),
     [
-        ("split_relu", 4, 30),
-        ("split_relu", 8, 30),
-        ("elu_plus_one", 8, 30),
-        ("split_relu", 16, 30),
-        ("relu", 16, 30),
-        ("split_relu", 8, 64),  # from 64 on, S is summed by sign
-        ("split_relu", 16, 128),
+        ("split_relu", 4, 9, 30),
+        ("split_relu", 8, 9, 30),
+        ("elu_plus_one", 8, 9, 30),
+        ("split_relu", 16, 9, 30),
+        ("relu", 16, 16, 32),  # nothing is padded
+        ("split_relu", 8, 16, 64),  # from 64 on, S is summed by sign
+        ("split_relu", 16, 9, 128),
     ],
 )
 @pytest.mark.usefixtures("poisoned")
 def test_every_vector_width_computes_the_definition(
-    feature_map: str, lanes: int, value_dim: int
+    feature_map: str, lanes: int, head_dim: int, value_dim: int
 ) -> None:
     # 65 and 130 tokens are one and two blocks and some; 9 and 30 channels end in part of a vector
-    inputs = inputs_of(feature_map, (2, 65, 130, 2, 9, value_dim), torch.float32)
+    inputs = inputs_of(feature_map, (2, 65, 130, 2, head_dim, value_dim), torch.float32)
     assert max(errors(plan_for(feature_map, inputs, lanes), inputs)) < 2e-6
 
 

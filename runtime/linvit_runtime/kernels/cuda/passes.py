@@ -6,7 +6,6 @@ that the shapes decide; a call of it then only allocates and launches. Nothing w
 Legend: B batch, N queries, L keys, H heads, D head width of q and k, E of v, F features per head.
 """
 
-from operator import itemgetter
 from typing import Any
 
 import torch
@@ -195,12 +194,12 @@ class _Prepared:
         count = sum(kind.endswith(("pointer", "pointer16", "pointer32")) for kind in kinds)
         self._run = prepare(launch.kernel, device)
         self._grid = launch.grid
-        self._tensors = itemgetter(*launch.arguments[:count])
-        self._numbers = itemgetter(*launch.arguments[count:])
+        self._tensors, self._numbers = launch.arguments[:count], launch.arguments[count:]
 
     def __call__(self, tensors: dict[str, Tensor], numbers: dict[str, int | float]) -> None:
         """Enqueue it."""
-        self._run(self._grid, self._tensors(tensors), self._numbers(numbers))
+        addressed = [tensors[name] for name in self._tensors]
+        self._run(self._grid, addressed, tuple([numbers[name] for name in self._numbers]))
 
 
 def _aligned(x: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from linvit_runtime.kernels.cuda.kernel import ArgumentKind, Kernel
+from linvit_runtime.kernels.cuda.kernel import ArgumentKind, HalfType, Kernel
 from linvit_runtime.kernels.cuda.ptx_ops import MIN_CAPABILITY, Operations, operations
 from linvit_runtime.kernels.cuda.tensor_plan import TensorConstants, TensorPlan
 from linvit_runtime.kernels.cuda.tensor_read_out import build_fetch_state, build_read_queries
@@ -46,15 +46,22 @@ class Launch:
     arguments: tuple[str, ...]
 
 
-def forward_launches(plan: TensorPlan) -> tuple[Launch, ...]:
+NamedKernel = tuple[Kernel, tuple[str, ...]]
+"""A kernel, and the names of its arguments."""
+
+Provider = Callable[[HalfType], Operations]
+"""Where the operations come from that kernels are written with."""
+
+
+def forward_launches(plan: TensorPlan, provider: Provider = operations) -> tuple[Launch, ...]:
     """The launches of a forward pass, in order."""
     constants, heads = plan.constants, plan.batch_heads
     if not plan.is_split:
-        kernel, names = forward_kernel(constants)
+        kernel, names = forward_kernel(constants, provider)
         return (Launch(kernel, (heads, 1, 1), names),)
-    sums, sums_names = sums_kernel(constants)
-    total, total_names = total_kernel(constants)
-    read_out, read_out_names = read_out_kernel(constants)
+    sums, sums_names = sums_kernel(constants, provider)
+    total, total_names = total_kernel(constants, provider)
+    read_out, read_out_names = read_out_kernel(constants, provider)
     return (
         Launch(sums, (heads, plan.key_parts, 1), sums_names),
         Launch(total, (heads, _total_blocks(constants) + 1, 1), total_names),
@@ -68,7 +75,7 @@ def _strided(name: str) -> tuple[str, ...]:
 
 def _kernel(
     constants: TensorConstants, step: str, body: Callable[..., None], names: tuple[str, ...]
-) -> tuple[Kernel, tuple[str, ...]]:
+) -> NamedKernel:
     state = "_with_state" if constants.save_state and step == "forward" else ""
     kernel = Kernel(
         name=f"tensor_{step}_{constants.feature_map}_{constants.half_type}"
@@ -84,9 +91,9 @@ def _kernel(
 
 
 @functools.cache
-def forward_kernel(constants: TensorConstants) -> tuple[Kernel, tuple[str, ...]]:
+def forward_kernel(constants: TensorConstants, provider: Provider = operations) -> NamedKernel:
     """The kernel for whole heads, and its arguments' names; its grid is (B H, 1, 1)."""
-    body = build_forward(constants, operations(constants.half_type))
+    body = build_forward(constants, provider(constants.half_type))
     state = ("S", "z") if constants.save_state else ("k", "k")  # never written, of any address
     names = ("q", "k", "v", "out", *state, "num_queries", "num_keys", "num_heads")
     names += (*_strided("q"), *_strided("k"), *_strided("v"), "scale", "scaled_eps")
@@ -94,26 +101,26 @@ def forward_kernel(constants: TensorConstants) -> tuple[Kernel, tuple[str, ...]]
 
 
 @functools.cache
-def sums_kernel(constants: TensorConstants) -> tuple[Kernel, tuple[str, ...]]:
+def sums_kernel(constants: TensorConstants, provider: Provider = operations) -> NamedKernel:
     """S and z of parts of the keys; its grid is (B H, key_parts, 1)."""
-    body = build_sums(constants, operations(constants.half_type))
+    body = build_sums(constants, provider(constants.half_type))
     names = ("k", "v", "S_parts", "z_parts", "num_keys", "num_heads", "key_part_tokens")
     names += (*_strided("k"), *_strided("v"), "scale")
     return _kernel(constants, "sums", body, names)
 
 
 @functools.cache
-def total_kernel(constants: TensorConstants) -> tuple[Kernel, tuple[str, ...]]:
+def total_kernel(constants: TensorConstants, provider: Provider = operations) -> NamedKernel:
     """Adds up the parts of S and z; its grid is (B H, blocks of S + 1 for z, 1)."""
-    body = build_total(constants, operations(constants.half_type))
+    body = build_total(constants, provider(constants.half_type))
     names = ("S_parts", "z_parts", "S", "z", "key_parts")
     return _kernel(constants, "total", body, names)
 
 
 @functools.cache
-def read_out_kernel(constants: TensorConstants) -> tuple[Kernel, tuple[str, ...]]:
+def read_out_kernel(constants: TensorConstants, provider: Provider = operations) -> NamedKernel:
     """The output of parts of the queries from S and z; its grid is (B H, query_parts, 1)."""
-    body = build_read_out(constants, operations(constants.half_type))
+    body = build_read_out(constants, provider(constants.half_type))
     names = ("q", "S", "z", "out", "num_queries", "num_heads", "query_part_tokens")
     names += (*_strided("q"), "scaled_eps")
     return _kernel(constants, "read_out", body, names)

@@ -52,8 +52,9 @@ SHORT = 512
 MIN_PART_TOKENS = 256
 """Tokens of a part at least: it has to pay for writing or reading S."""
 
-_MAX_SUMS = 96
-"""Elements of S that a lane may hold as sums, and words of S as factors, of 255 registers."""
+_MAX_FACTORS, _MAX_FACTORS_ALONE = 72, 128
+"""Words of S that a lane may hold as factors: of 168 registers, or of 255 where a CTA of 8 warps
+has a multiprocessor to itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +88,13 @@ class TensorConstants:
         """Whether phi(0) is not 0: then rows that only pad a tile must not count in z."""
         return self.feature_map in ("elu_plus_one", "softmax")
 
-    # Warps. For S, warp w owns 16 channels of k with all their features, and a group of columns of
-    # v; in the read-out it owns a group of output columns and takes every so many-th 16 tokens.
-
-    @property
-    def value_groups(self) -> int:
-        """Groups of columns of v among which the sums of one channel block are divided."""
-        sums = self.features_per_channel * self.head_dim // 2
-        return -(-sums // _MAX_SUMS)
+    # Warps. For S, a warp owns 16 channels of k with all their features, and all columns of v; in
+    # the read-out it owns a group of output columns, and takes turns with others in 16 tokens.
 
     @property
     def num_warps(self) -> int:
         """Warps per CTA."""
-        return self.head_dim // 16 * self.value_groups
+        return self.head_dim // 16
 
     @property
     def num_threads(self) -> int:
@@ -110,8 +105,9 @@ class TensorConstants:
     def column_groups(self) -> int:
         """Groups of output columns in the read-out: as few as registers allow."""
         words = self.num_features // 8 * (self.head_dim // 8)
+        limit = _MAX_FACTORS if self.num_warps < 8 else _MAX_FACTORS_ALONE
         for groups in range(1, self.num_warps + 1):
-            fits = words <= groups * _MAX_SUMS
+            fits = words <= groups * limit
             if fits and self.num_warps % groups == 0 and self.head_dim // 8 % (2 * groups) == 0:
                 return groups
         raise AssertionError(f"no read-out fits a head width of {self.head_dim}")
@@ -119,7 +115,7 @@ class TensorConstants:
     @property
     def num_sums(self) -> int:
         """Sums of S per lane."""
-        return self.features_per_channel * self.head_dim // self.value_groups // 2
+        return self.features_per_channel * self.head_dim // 2
 
     @property
     def block_tiles(self) -> int:

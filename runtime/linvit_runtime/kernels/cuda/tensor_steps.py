@@ -90,8 +90,8 @@ def build_feature_pair(constants: TensorConstants, ops: Operations) -> Operation
 def build_softmax_rows(constants: TensorConstants, ops: Operations) -> Operation:
     """Make `softmax_rows(tile)`: softmax over the channels of each token of a tile, in place.
 
-    A row is the work of two neighbouring lanes, and 16 rows of a warp. The caller puts barriers
-    around it. For the other feature maps it does nothing.
+    A row is the work of two or four neighbouring lanes. The caller puts barriers around it. For the
+    other feature maps it does nothing.
     """
     cuda, float32, uint32 = ops.cuda, ops.float32, ops.uint32
     load_shared_16, store_shared_16 = ops.load_shared_16, ops.store_shared_16
@@ -99,8 +99,11 @@ def build_softmax_rows(constants: TensorConstants, ops: Operations) -> Operation
     exp2, reciprocal, shuffle_xor = ops.exp2, ops.reciprocal, ops.shuffle_xor
     thread_number, warp_number = ops.thread_number, ops.warp_number
     place = build_place(constants, ops)
-    chunks, num_warps, log2_e = constants.head_dim // 16, constants.num_warps, math.log2(math.e)
-    num_words, num_channels, num_blocks = 4 * chunks, 8 * chunks, TILE_TOKENS // 16
+    num_warps, log2_e = constants.num_warps, math.log2(math.e)
+    lanes = 4 if constants.head_dim % 32 == 0 else 2
+    lane_mask, lane_shift, block_rows = lanes - 1, lanes // 2, 32 // lanes
+    chunks = constants.head_dim // 8 // lanes
+    num_words, num_channels, num_blocks = 4 * chunks, 8 * chunks, TILE_TOKENS // block_rows
 
     def softmax_rows(tile: int) -> None:
         words = cuda.local.array(num_words, uint32)
@@ -108,24 +111,28 @@ def build_softmax_rows(constants: TensorConstants, ops: Operations) -> Operation
         lane = thread_number() & 31
         block = warp_number()
         while block < num_blocks:
-            row = 16 * block + (lane >> 1)
+            row = block_rows * block + (lane >> lane_shift)
+            first_chunk = (lane & lane_mask) * chunks
             largest = float32(-math.inf)
             for i in range(chunks):
-                load_shared_16(words, 4 * i, tile + place(row, (lane & 1) * chunks + i))
+                load_shared_16(words, 4 * i, tile + place(row, first_chunk + i))
             for i in range(num_words):
                 x[2 * i] = low(words[i])
                 x[2 * i + 1] = high(words[i])
                 largest = maximum(largest, maximum(x[2 * i], x[2 * i + 1]))
-            largest = maximum(largest, shuffle_xor(largest, 1))
+            for i in range(lane_shift):
+                largest = maximum(largest, shuffle_xor(largest, 1 << i))
             total = float32(0)
             for i in range(num_channels):
                 x[i] = exp2((x[i] - largest) * float32(log2_e))
                 total += x[i]
-            inverse = reciprocal(total + shuffle_xor(total, 1))
+            for i in range(lane_shift):
+                total += shuffle_xor(total, 1 << i)
+            inverse = reciprocal(total)
             for i in range(num_words):
                 words[i] = pack(x[2 * i] * inverse, x[2 * i + 1] * inverse)
             for i in range(chunks):
-                store_shared_16(tile + place(row, (lane & 1) * chunks + i), words, 4 * i)
+                store_shared_16(tile + place(row, first_chunk + i), words, 4 * i)
             block += num_warps
 
     def nothing(tile: int) -> None:

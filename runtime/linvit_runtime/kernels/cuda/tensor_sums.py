@@ -86,8 +86,8 @@ def _build_add_tile(constants: TensorConstants, ops: Operations) -> Operation:
     ldmatrix_trans, ones = ops.ldmatrix_trans, ops.ones
     select, pack, masked = ops.select, ops.pack, constants.zero_has_features
     place, feature_pair = build_place(constants, ops), build_feature_pair(constants, ops)
-    channel_blocks, parts = constants.head_dim // 16, constants.features_per_channel
-    value_tiles = constants.head_dim // 8 // constants.value_groups
+    parts = constants.features_per_channel
+    value_tiles = constants.head_dim // 8
     row_bytes, num_words, pairs = constants.row_bytes, 2 * value_tiles, value_tiles // 2
 
     def add_tile(
@@ -99,13 +99,9 @@ def _build_add_tile(constants: TensorConstants, ops: Operations) -> Operation:
         factors = cuda.local.array(num_words, uint32)
         counted = cuda.local.array(2, uint32)
         lane = thread_number() & 31
-        value_group = warp_number() // channel_blocks
-        channel_block = warp_number() - value_group * channel_blocks
         # Rows and chunks that ldmatrix wants of this lane; the matrices of A come in another order.
         key_row = (lane & 7) + ((lane >> 4) << 3)
-        key_place = keys + place(key_row, 2 * channel_block + ((lane >> 3) & 1))
-        value_row = lane & 15
-        first_chunk = value_group * value_tiles + (lane >> 4)
+        key_place = keys + place(key_row, 2 * warp_number() + ((lane >> 3) & 1))
         counted[0] = ones()
         counted[1] = ones()
         end = min(TILE_TOKENS, tokens_left)
@@ -114,7 +110,7 @@ def _build_add_tile(constants: TensorConstants, ops: Operations) -> Operation:
             offset = step * row_bytes
             ldmatrix_trans(loaded, 0, key_place + offset)
             for pair in range(pairs):
-                value_place = values + place(value_row, first_chunk + 2 * pair)
+                value_place = values + place(lane & 15, 2 * pair + (lane >> 4))
                 ldmatrix_trans(factors, 4 * pair, value_place + offset)
             if masked:
                 for word in range(2):
@@ -141,8 +137,8 @@ def build_put_state(
     pack, store_shared, store_shared_word = ops.pack, ops.store_shared, ops.store_shared_word
     store_global_2, state_place = ops.store_global_2, build_state_place(constants, ops)
     head_dim, parts = constants.head_dim, constants.features_per_channel
-    channel_blocks, z_place = head_dim // 16, constants.z_start
-    value_tiles = head_dim // 8 // constants.value_groups
+    z_place = constants.z_start
+    value_tiles = head_dim // 8
 
     def put_state(
         shared: int, sums: Registers, z_sums: Registers, scale: float,
@@ -150,30 +146,28 @@ def build_put_state(
     ) -> None:  # fmt: skip
         """Scale the sums, and leave S in shared memory as a factor, in global memory or both."""
         lane = thread_number() & 31
-        value_group = warp_number() // channel_blocks
-        first_feature = 16 * (warp_number() - value_group * channel_blocks)
+        first_feature = 16 * warp_number()
         for part in range(parts):
             for lower in range(2):
                 feature = part * head_dim + first_feature + 8 * lower + (lane >> 2)
                 for tile in range(value_tiles):
                     i = 4 * (part * value_tiles + tile) + 2 * lower
                     a, b = sums[i] * scale, sums[i + 1] * scale
-                    pair = 4 * (value_group * value_tiles + tile) + (lane & 3)
+                    pair = 4 * tile + (lane & 3)
                     if to_shared:
                         store_shared_word(shared + state_place(feature, pair), pack(a, b))
                     if to_global:
                         store_global_2(S, S_start + feature * head_dim + 2 * pair, a, b, True)
-        if value_group == 0:
-            # All columns of z's C are equal. Lane t of 4 writes the upper rows where t is even, the
-            # lower ones where it is odd, and, if there are two parts, the second one from t = 2 on.
-            is_lower = (lane & 1) != 0
-            feature = first_feature + ((lane & 1) << 3) + (lane >> 2)
-            value = select(is_lower, z_sums[2], z_sums[0])
-            if parts == 2:
-                second = (lane & 2) != 0
-                value = select(second, select(is_lower, z_sums[6], z_sums[4]), value)
-                feature += ((lane & 2) >> 1) * head_dim
-            store_shared(shared + z_place + 4 * feature, value * scale)
+        # All columns of z's C are equal. Lane t of 4 writes the upper rows where t is even, the
+        # lower ones where it is odd, and, if there are two parts, the second one from t = 2 on.
+        is_lower = (lane & 1) != 0
+        feature = first_feature + ((lane & 1) << 3) + (lane >> 2)
+        value = select(is_lower, z_sums[2], z_sums[0])
+        if parts == 2:
+            second = (lane & 2) != 0
+            value = select(second, select(is_lower, z_sums[6], z_sums[4]), value)
+            feature += ((lane & 2) >> 1) * head_dim
+        store_shared(shared + z_place + 4 * feature, value * scale)
 
     return ops.device(put_state)
 
