@@ -59,8 +59,8 @@ def test_of_a_shipped_spec_weights_of_layers_decay_and_nothing_else(spec: str) -
             for path, module in model.named_modules()
             if isinstance(module, nn.Linear | nn.Conv2d)
         }
-        # A matrix along the tokens, which no layer of torch holds.
-        wanted |= {name for name, _ in model.named_parameters() if name == "write.compress"}
+        # Matrices along the tokens, which no layer of torch holds.
+        wanted |= {n for n, _ in model.named_parameters() if n in ("write.compress", "E")}
         names = dict(model.named_parameters())
         assert {n for n, p in names.items() if decays(n, p)} == wanted
         assert "registers" not in taken or {"register_tokens", "pos"} <= names.keys() - wanted
