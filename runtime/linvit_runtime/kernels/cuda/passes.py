@@ -24,6 +24,9 @@ from linvit_runtime.kernels.torch_backend import state_scale
 Forward = tuple[Tensor, Tensor, Tensor]
 """The output `[B, N, H*E]` in the dtype of q, and S `[B, H, F, E]` and z `[B, H, F]` in float32."""
 
+Gradients = tuple[Tensor, Tensor, Tensor]
+"""dq `[B, N, H, D]`, dk `[B, L, H, D]` and dv `[B, L, H, E]` in the dtype of q."""
+
 
 class SimtForward:
     """The forward pass by the SIMT kernel, in float32: inputs in half precision are copied first.
@@ -108,9 +111,17 @@ class SimtBackward:
         ]
 
     def __call__(
-        self, grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, S: Tensor, z: Tensor, eps: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Allocate dq, dk and dv, in the dtype of q, and launch."""
+        self,
+        grad_out: Tensor,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        S: Tensor,
+        z: Tensor,
+        eps: float,
+        into: Gradients | None = None,
+    ) -> Gradients:
+        """Launch, and give dq, dk and dv: those of `into`, views whose channels are adjacent."""
         dtype, device = q.dtype, q.device
         q, k, v = _readable(q), _readable(k), _readable(v)
         grad_out = _readable(grad_out.unflatten(2, self._heads))
@@ -133,7 +144,11 @@ class SimtBackward:
         for (run, grid), (tensors, numbers) in zip(self._launches, arguments, strict=True):
             if all(grid):  # without tokens there is nothing to launch
                 run(grid, tensors, numbers)
-        return grad_q.to(dtype), grad_k.to(dtype), grad_v.to(dtype)
+        if into is None:
+            return grad_q.to(dtype), grad_k.to(dtype), grad_v.to(dtype)
+        for view, gradient in zip(into, (grad_q, grad_k, grad_v), strict=True):
+            view.copy_(gradient)
+        return into
 
 
 class TensorForward:
