@@ -6,6 +6,7 @@ M of them random.
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,6 +20,9 @@ from linvit_runtime.kernels.library import (
     linear_attention_train_op,
 )
 from linvit_runtime.kernels.random_features import favor_features
+
+# Of any device type. To ask for one takes the name of q's, which torch makes anew at every call.
+_autocast_is_on: Callable[[], bool] = torch._C._is_any_autocast_enabled
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -81,16 +85,14 @@ def linear_attention(
         feature_map_named(feature_map)
     if not 0 <= eps < math.inf:
         raise ValueError(f"linear_attention: eps is {eps}; it must be finite and at least 0")
-    q, k, v = _autocast(q, k, v, feature_map)
-    _check(q, k, v)
-    if feature_map != FAVOR and projection is None:
-        return _attend(q, k, v, feature_map, eps, order)
-    projection = _checked_projection(projection, q, feature_map)
-    fq, fk = favor_features(q, projection, "token"), favor_features(k, projection, "head")
-    return _attend(fq, fk, v.to(fq.dtype), "identity", eps, order).to(q.dtype)
-
-
-def _attend(q: Tensor, k: Tensor, v: Tensor, feature_map: str, eps: float, order: str) -> Tensor:
+    if _autocast_is_on():
+        q, k, v = _autocast(q, k, v, feature_map)
+    if not _fit(q, k, v):
+        _raise_misfit(q, k, v)
+    if feature_map == FAVOR or projection is not None:
+        projection = _checked_projection(projection, q, feature_map)
+        fq, fk = favor_features(q, projection, "token"), favor_features(k, projection, "head")
+        return linear_attention(fq, fk, v.to(fq.dtype), "identity", eps, order).to(q.dtype)
     if order == "quadratic" and q.device.type == "cpu":
         return in_quadratic_order(q, k, v, feature_map, eps)
     if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
@@ -121,7 +123,7 @@ class _LinearAttention(torch.autograd.Function):
 
 
 def _autocast(q: Tensor, k: Tensor, v: Tensor, feature_map: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Convert to the autocast dtype where autocast is on; float64 is exempt, as in torch.
+    """Convert to the autocast dtype if autocast is on here; float64 is exempt, as in torch.
 
     Features stay as wide as they were made: exponentials may not fit into half precision.
     """
@@ -158,10 +160,8 @@ def _checked_projection(projection: Tensor | None, q: Tensor, feature_map: str) 
     return projection
 
 
-def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
-    """Raise ValueError, naming both sides, unless q, k and v fit together."""
-    if _fit(q, k, v):
-        return
+def _raise_misfit(q: Tensor, k: Tensor, v: Tensor) -> None:
+    """Raise ValueError, naming both sides, where q, k and v do not fit together."""
     for name, tensor in (("q", q), ("k", k), ("v", v)):
         if tensor.dim() != 4:
             raise ValueError(
@@ -199,13 +199,16 @@ def _fit(q: Tensor, k: Tensor, v: Tensor) -> bool:
         return False
     batch, _, heads, width = q_shape
     _, keys, _, value_width = v_shape
+    dtype, device = q.dtype, q.device
     return (
         k_shape == (batch, keys, heads, width)
         and v_shape == (batch, keys, heads, value_width)
         and heads * width * value_width > 0
-        and q.dtype in _DTYPES
-        and q.dtype == k.dtype == v.dtype
-        and q.device == k.device == v.device
+        and dtype in _DTYPES
+        and dtype == k.dtype
+        and dtype == v.dtype
+        and device == k.device
+        and device == v.device
     )
 
 

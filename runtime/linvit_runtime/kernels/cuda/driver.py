@@ -9,10 +9,13 @@ call into the driver, without synchronisation: it can be captured in a CUDA grap
 import ctypes
 import functools
 import importlib
+import struct
+import threading
+from collections.abc import Iterable
 from typing import Any
 
 from linvit_runtime.kernels.cuda.build import BuiltKernel, Capability
-from linvit_runtime.kernels.cuda.kernel import Kernel
+from linvit_runtime.kernels.cuda.kernel import ArgumentKind, Kernel
 
 DYNAMIC_SHARED_DEFAULT = 48 * 1024
 """Bytes of dynamic shared memory that a kernel may have without asking for it."""
@@ -20,13 +23,13 @@ DYNAMIC_SHARED_DEFAULT = 48 * 1024
 Grid = tuple[int, int, int]
 """CTAs along x, y and z."""
 
-_C_TYPES: dict[str, Any] = {
-    "pointer16": ctypes.c_void_p,
-    "pointer32": ctypes.c_void_p,
-    "float_pointer": ctypes.c_void_p,
-    "int32": ctypes.c_int32,
-    "int64": ctypes.c_int64,
-    "float32": ctypes.c_float,
+_CODES: dict[ArgumentKind, str] = {  # of the module struct
+    "pointer16": "P",
+    "pointer32": "P",
+    "float_pointer": "P",
+    "int32": "i",
+    "int64": "q",
+    "float32": "f",
 }
 
 _cuda: Any = importlib.import_module("cuda.bindings.driver")  # a module without types
@@ -38,6 +41,28 @@ class DriverError(RuntimeError):
     """The CUDA driver refused a call; the message names the call and the driver's reason."""
 
 
+class _Arguments(threading.local):
+    """Where the driver reads the arguments of a launch: memory of each thread's own, laid out once.
+
+    Left to itself, cuda-bindings makes a ctypes object of every argument of every launch.
+
+    Attributes:
+        pack: Puts values into `memory`.
+        memory: The values, aligned as in C.
+        address: Where the addresses of the values are.
+    """
+
+    def __init__(self, codes: str) -> None:
+        layout = struct.Struct(f"@{codes}")
+        # A format that ends with a count of 0 ends where such a value would start.
+        offsets = [struct.calcsize(f"@{codes[:i]}0{code}") for i, code in enumerate(codes)]
+        self.pack = layout.pack_into
+        self.memory = ctypes.create_string_buffer(layout.size)
+        start = ctypes.addressof(self.memory)
+        self._addresses = (ctypes.c_void_p * len(codes))(*[start + offset for offset in offsets])
+        self.address = ctypes.addressof(self._addresses)
+
+
 class LoadedKernel:
     """A kernel in the memory of one device.
 
@@ -46,34 +71,39 @@ class LoadedKernel:
         device: The device's number, as torch counts.
     """
 
-    __slots__ = ("_function", "_shared_bytes", "_threads", "_types", "device", "name")
+    __slots__ = ("_arguments", "_block", "_function", "device", "name")
 
     def __init__(self, kernel: Kernel, device: int, function: Any) -> None:
         self.name = kernel.name
         self.device = device
         self._function = function
-        self._threads = kernel.threads
-        self._shared_bytes = kernel.shared_bytes
-        self._types = tuple(_C_TYPES[kind] for kind in kernel.arguments)
+        self._block = kernel.threads, 1, 1, kernel.shared_bytes
+        self._arguments = _Arguments("".join(_CODES[kind] for kind in kernel.arguments))
 
-    def launch(self, grid: Grid, stream: int, values: tuple[int | float, ...]) -> None:
+    def launch(
+        self, grid: Grid, stream: int, addresses: Iterable[int], numbers: Iterable[int | float]
+    ) -> None:
         """Enqueue the kernel on a stream of its device, whose context must be current.
 
         Args:
             grid: How many CTAs.
             stream: The address of the stream, as torch gives it.
-            values: The arguments in order: addresses and numbers.
+            addresses: The first arguments.
+            numbers: The others.
 
         Raises:
+            struct.error: There are more or fewer arguments, or an integer does not fit.
             DriverError: The driver refused. A kernel that fails later is reported by later calls.
         """
-        arguments = (*grid, self._threads, 1, 1, self._shared_bytes, stream, (values, self._types))
-        (status,) = _launch(self._function, *arguments, 0)
+        arguments = self._arguments
+        arguments.pack(arguments.memory, 0, *addresses, *numbers)
+        (status,) = _launch(self._function, *grid, *self._block, stream, arguments.address, 0)
         if status == _NO_CONTEXT:  # a thread that has used nothing of the device yet
             _call("cuCtxSetCurrent", _primary_context(self.device))
-            (status,) = _launch(self._function, *arguments, 0)
+            (status,) = _launch(self._function, *grid, *self._block, stream, arguments.address, 0)
         if status:
-            shape = f"grid {grid}, {self._threads} threads, {self._shared_bytes} bytes shared"
+            threads, _, _, shared_bytes = self._block
+            shape = f"grid {grid}, {threads} threads, {shared_bytes} bytes shared"
             raise DriverError(f"cannot launch {self.name} ({shape}): {_reason(status)}")
 
 

@@ -70,7 +70,7 @@ def prepare(kernel: Kernel, device: int) -> Run:
     def run(
         grid: tuple[int, int, int], tensors: Sequence[Tensor], numbers: tuple[int | float, ...]
     ) -> None:
-        launch(grid, _raw_stream(device), (*map(_address, tensors), *numbers))
+        launch(grid, _raw_stream(device), map(_address, tensors), numbers)
 
     return run
 

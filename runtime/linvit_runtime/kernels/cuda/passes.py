@@ -6,6 +6,9 @@ that the shapes decide; a call of it then only allocates and launches. Nothing w
 Legend: B batch, N queries, L keys, H heads, D head width of q and k, E of v, F features per head.
 """
 
+import functools
+import operator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,7 +16,7 @@ from torch import Tensor
 
 from linvit_runtime.kernels.cuda.choose import Call, Choice
 from linvit_runtime.kernels.cuda.kernel import Kernel
-from linvit_runtime.kernels.cuda.launch import prepare
+from linvit_runtime.kernels.cuda.launch import Run, prepare
 from linvit_runtime.kernels.cuda.plan import SimtBackwardPlan, SimtPlan
 from linvit_runtime.kernels.cuda.simt_backward import backward_kernels
 from linvit_runtime.kernels.cuda.simt_forward import forward_kernel
@@ -26,6 +29,9 @@ Forward = tuple[Tensor, Tensor, Tensor]
 
 Gradients = tuple[Tensor, Tensor, Tensor]
 """dq `[B, N, H, D]`, dk `[B, L, H, D]` and dv `[B, L, H, E]` in the dtype of q."""
+
+Bound = tuple[Run, tuple[int, int, int], Callable[[Any], tuple[Any, ...]], tuple[Any, ...]]
+"""A launch but for its tensors: its kernel, grid, what takes its tensors from a dict, numbers."""
 
 
 class SimtForward:
@@ -52,36 +58,41 @@ class SimtForward:
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, eps: float) -> Forward:
         """Allocate the results and launch."""
-        dtype, device = torch.float32, q.device
-        out = S = z = torch.empty(self._out_shape, dtype=dtype, device=device)
+        if q.dtype is not torch.float32:
+            out, S, z = self(q.float(), k.float(), v.float(), eps)
+            return out.to(q.dtype), S, z
+        out = S = z = q.new_empty(*self._out_shape)
         if self._state_shapes:
             S_shape, z_shape = self._state_shapes
-            S = torch.empty(S_shape, dtype=dtype, device=device)
-            z = torch.empty(z_shape, dtype=dtype, device=device)
+            S, z = q.new_empty(*S_shape), q.new_empty(*z_shape)
         self.into(q, k, v, out, S, z, eps)
-        return (out if q.dtype is dtype else out.to(q.dtype)), S, z
+        return out, S, z
 
     def into(
         self, q: Tensor, k: Tensor, v: Tensor, out: Tensor, S: Tensor, z: Tensor, eps: float
     ) -> None:
-        """Launch on contiguous float32 results."""
+        """Launch on float32 inputs and contiguous float32 results."""
         if not self._grid[0]:
             return
-        q_strides, k_strides, v_strides = q.stride(), k.stride(), v.stride()
-        adjacent = q_strides[3] == k_strides[3] == v_strides[3] == 1
-        if not adjacent or q.dtype is not torch.float32:
-            q, k, v = _readable(q), _readable(k), _readable(v)
-            q_strides, k_strides, v_strides = q.stride(), k.stride(), v.stride()
+        q_batch, q_token, q_head, q_channel = q.stride()
+        k_batch, k_token, k_head, k_channel = k.stride()
+        v_batch, v_token, v_head, v_channel = v.stride()
+        if not q_channel == k_channel == v_channel == 1:
+            self.into(_readable(q), _readable(k), _readable(v), out, S, z, eps)
+            return
         if not self._state_shapes:
             S = z = k
-        scale, strides = self._scale, (*q_strides[:3], *k_strides[:3], *v_strides[:3])
-        self._run(self._grid, (q, k, v, out, S, z), (*self._sizes, *strides, scale, scale * eps))
+        numbers = (
+            *self._sizes, q_batch, q_token, q_head, k_batch, k_token, k_head,
+            v_batch, v_token, v_head, self._scale, self._scale * eps,
+        )  # fmt: skip
+        self._run(self._grid, (q, k, v, out, S, z), numbers)
 
 
 def _readable(x: Tensor) -> Tensor:
     """Return x in float32 with adjacent channels, copying only where it is not so already."""
     x = x.to(torch.float32)
-    return x if x.stride(3) == 1 else x.contiguous()
+    return x if x.stride(3) == 1 else x.clone(memory_format=torch.contiguous_format)
 
 
 class SimtBackward:
@@ -122,13 +133,12 @@ class SimtBackward:
         into: Gradients | None = None,
     ) -> Gradients:
         """Launch, and give dq, dk and dv: those of `into`, views whose channels are adjacent."""
-        dtype, device = q.dtype, q.device
+        dtype = q.dtype
         q, k, v = _readable(q), _readable(k), _readable(v)
         grad_out = _readable(grad_out.unflatten(2, self._heads))
         S, z = S.contiguous(), z.contiguous()
         grad_q, grad_k, grad_v, inverses, weights = (
-            torch.empty(shape, dtype=torch.float32, device=device)
-            for shape in (q.shape, k.shape, v.shape, *self._workspace_shapes)
+            q.new_empty(*shape) for shape in (q.shape, k.shape, v.shape, *self._workspace_shapes)
         )
         grad_S, grad_z = torch.empty_like(S), torch.empty_like(z)
 
@@ -181,40 +191,54 @@ class TensorForward:
             "scale": self._scale,
         }
         self._launches = [_Prepared(launch, device) for launch in forward_launches(plan)]
+        # The same strides come at every call of a model.
+        self._launches_for = functools.lru_cache(maxsize=64)(self._bind)
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, eps: float) -> Forward:
         """Allocate results and workspaces, and launch."""
-        q, k, v = _aligned(q), _aligned(k), _aligned(v)
-        device = q.device
-        out = torch.empty(self._out_shape, dtype=q.dtype, device=device)
+        launches = self._launches_for(q.stride(), k.stride(), v.stride(), eps)
+        if launches is None or (q.data_ptr() | k.data_ptr() | v.data_ptr()) & 15:
+            return self(_aligned(q), _aligned(k), _aligned(v), eps)
+        out = q.new_empty(*self._out_shape)
         tensors = {"q": q, "k": k, "v": v, "out": out}
         for name, shape in self._buffers:
-            tensors[name] = torch.empty(shape, dtype=torch.float32, device=device)
-        if out.numel():
-            numbers = self._numbers.copy()
-            numbers["q_batch"], numbers["q_token"], numbers["q_head"], _ = q.stride()
-            numbers["k_batch"], numbers["k_token"], numbers["k_head"], _ = k.stride()
-            numbers["v_batch"], numbers["v_token"], numbers["v_head"], _ = v.stride()
-            numbers["scaled_eps"] = self._scale * eps
-            for launch in self._launches:
-                launch(tensors, numbers)
+            tensors[name] = q.new_empty(*shape, dtype=torch.float32)
+        if 0 not in self._out_shape:
+            for run, grid, tensors_of, numbers in launches:
+                run(grid, tensors_of(tensors), numbers)
         return out, tensors.get("S", out), tensors.get("z", out)
+
+    def _bind(self, *options: Any) -> list[Bound] | None:
+        """Return the launches for strides of q, k and v and an eps; None if a row is unaligned."""
+        *strides, eps = options
+        numbers = self._numbers | {"scaled_eps": self._scale * eps}
+        for name, (batch, token, head, channel) in zip("qkv", strides, strict=True):
+            if channel != 1 or (batch | token | head) & 7:
+                return None
+            numbers |= {f"{name}_batch": batch, f"{name}_token": token, f"{name}_head": head}
+        return [launch.bind(numbers) for launch in self._launches]
 
 
 class _Prepared:
-    """A launch whose kernel is loaded; it finds its arguments by their names."""
+    """A launch whose kernel is loaded, which finds its arguments by their names."""
 
     def __init__(self, launch: Launch, device: int) -> None:
         kinds = launch.kernel.arguments
         count = sum(kind.endswith(("pointer", "pointer16", "pointer32")) for kind in kinds)
         self._run = prepare(launch.kernel, device)
         self._grid = launch.grid
-        self._tensors, self._numbers = launch.arguments[:count], launch.arguments[count:]
+        self._tensors = _picking(launch.arguments[:count])
+        self._numbers = _picking(launch.arguments[count:])
 
-    def __call__(self, tensors: dict[str, Tensor], numbers: dict[str, int | float]) -> None:
-        """Enqueue it."""
-        addressed = [tensors[name] for name in self._tensors]
-        self._run(self._grid, addressed, tuple([numbers[name] for name in self._numbers]))
+    def bind(self, numbers: dict[str, int | float]) -> Bound:
+        """Choose the numbers."""
+        return self._run, self._grid, self._tensors, self._numbers(numbers)
+
+
+def _picking(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    """Return what takes the values of these names from a dict: a tuple, of one value too."""
+    pick: Any = operator.itemgetter(*names)
+    return pick if len(names) > 1 else lambda values: (pick(values),)
 
 
 def _aligned(x: Tensor) -> Tensor:
