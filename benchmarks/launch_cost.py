@@ -5,7 +5,9 @@
 Compiles the fake driver of the tests, starts itself again with it, and prints microseconds of CPU
 time per call: the median of the rounds and the smallest. CPU tensors stand for CUDA tensors, so the
 allocations are those of torch's CPU allocator, and what the real driver takes to enqueue a kernel,
-some microseconds, comes on top. The gate: the driver got the arguments that it should.
+some microseconds, comes on top. Inference and training are calls of `linear_attention`: training
+with what autograd records, and without a backward pass; `autograd alone` records a function that
+does nothing. The gate: the driver got the arguments that it should.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
@@ -41,6 +44,25 @@ def measure(call: Callable[[], object], rounds: int) -> tuple[float, float]:
             call()
         times.append((time.process_time() - start) / CALLS * 1e6)
     return statistics.median(times), min(times)
+
+
+def nothing() -> Any:
+    """An autograd function that saves what linear attention saves, and does nothing else."""
+    import torch
+    from torch import Tensor
+
+    class Nothing(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, name: str, eps: float) -> Tensor:
+            ctx.save_for_backward(q, k, v, q, k)
+            ctx.options = name, eps
+            return v.new_empty(1)
+
+        @staticmethod
+        def backward(ctx: Any, *grad_outputs: Any) -> tuple[None, ...]:
+            return (None,) * 5
+
+    return Nothing.apply
 
 
 def inside(rounds: int) -> dict[str, tuple[float, float]]:
@@ -67,9 +89,9 @@ def inside(rounds: int) -> dict[str, tuple[float, float]]:
         replace("linear_attention", dispatch.cuda_forward_without_state, "CPU", allow_override=True)
         replace("linear_attention_train", dispatch.cuda_forward, "CPU", allow_override=True)
 
-    q, k, v = torch.randn(2, 197, 3, 6, 64).unbind(2)
-    grown = q.detach().requires_grad_()
-    options = ("split_relu", 1e-6)
+    qkv, options = torch.randn(2, 197, 3, 6, 64), ("split_relu", 1e-6)
+    q, k, v = qkv.unbind(2)
+    q_half, k_half, v_half = qkv.bfloat16().unbind(2)
     shapes = (q.dtype, q.shape, v.shape)
     forward = dispatch._cuda_pass("forward", "split_relu", *shapes, False, q.get_device())
     out = torch.empty(2, 197, 384)
@@ -80,9 +102,19 @@ def inside(rounds: int) -> dict[str, tuple[float, float]]:
             "launch": measure(lambda: forward.into(q, k, v, out, out, out, 1e-6), rounds),
             "launch and allocation": measure(lambda: forward(q, k, v, 1e-6), rounds),
             "torch operator": measure(lambda: operator(q, k, v, *options), rounds),
-            "linear_attention, inference": measure(lambda: linear_attention(q, k, v), rounds),
+            "inference, float32": measure(lambda: linear_attention(q, k, v), rounds),
+            "inference, tensor cores": measure(
+                lambda: linear_attention(q_half, k_half, v_half), rounds
+            ),
         }
-    found["linear_attention, training"] = measure(lambda: linear_attention(grown, k, v), rounds)
+    q.requires_grad_()
+    record = nothing()
+    found["autograd alone"] = measure(lambda: record(q, k, v, *options), rounds)
+    found["training, float32"] = measure(lambda: linear_attention(q, k, v), rounds)
+    q_half.requires_grad_()
+    found["training, tensor cores"] = measure(
+        lambda: linear_attention(q_half, k_half, v_half), rounds
+    )
     return found
 
 

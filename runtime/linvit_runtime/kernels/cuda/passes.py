@@ -30,8 +30,8 @@ Forward = tuple[Tensor, Tensor, Tensor]
 Gradients = tuple[Tensor, Tensor, Tensor]
 """dq `[B, N, H, D]`, dk `[B, L, H, D]` and dv `[B, L, H, E]` in the dtype of q."""
 
-Bound = tuple[Run, tuple[int, int, int], Callable[[Any], tuple[Any, ...]], tuple[Any, ...]]
-"""A launch but for its tensors: its kernel, grid, what takes its tensors from a dict, numbers."""
+Bound = tuple[Run, tuple[int, int, int], Callable[[Any], Any], tuple[int | float, ...]]
+"""A launch but for its tensors: how to run it, its grid, what chooses its tensors, its numbers."""
 
 
 class SimtForward:
@@ -178,8 +178,11 @@ class TensorForward:
     def __init__(self, call: Call, plan: TensorPlan, device: int) -> None:
         heads = (call.batch, call.heads, plan.constants.num_features)
         results = {"S": (*heads, call.value_dim), "z": heads} if call.save_state else {}
+        buffers = results | plan.workspaces()
         self._out_shape = call.batch, call.queries, call.heads * call.value_dim
-        self._buffers = tuple((results | plan.workspaces()).items())
+        self._buffer_shapes = tuple(buffers.values())
+        names = ("q", "k", "v", "out", *buffers)
+        self._results = (3, 4, 5) if call.save_state else (3, 3, 3)
         self._scale = state_scale(call.keys)
         self._numbers: dict[str, int | float] = {
             "num_queries": call.queries,
@@ -190,7 +193,7 @@ class TensorForward:
             "query_part_tokens": plan.query_part_tokens,
             "scale": self._scale,
         }
-        self._launches = [_Prepared(launch, device) for launch in forward_launches(plan)]
+        self._launches = [_Prepared(launch, names, device) for launch in forward_launches(plan)]
         # The same strides come at every call of a model.
         self._launches_for = functools.lru_cache(maxsize=64)(self._bind)
 
@@ -199,14 +202,12 @@ class TensorForward:
         launches = self._launches_for(q.stride(), k.stride(), v.stride(), eps)
         if launches is None or (q.data_ptr() | k.data_ptr() | v.data_ptr()) & 15:
             return self(_aligned(q), _aligned(k), _aligned(v), eps)
-        out = q.new_empty(*self._out_shape)
-        tensors = {"q": q, "k": k, "v": v, "out": out}
-        for name, shape in self._buffers:
-            tensors[name] = q.new_empty(*shape, dtype=torch.float32)
-        if 0 not in self._out_shape:
-            for run, grid, tensors_of, numbers in launches:
-                run(grid, tensors_of(tensors), numbers)
-        return out, tensors.get("S", out), tensors.get("z", out)
+        tensors = [q, k, v, q.new_empty(*self._out_shape)]
+        tensors += [q.new_empty(*shape, dtype=torch.float32) for shape in self._buffer_shapes]
+        for run, grid, choose_tensors, numbers in launches:
+            run(grid, choose_tensors(tensors), numbers)
+        out, S, z = self._results
+        return tensors[out], tensors[S], tensors[z]
 
     def _bind(self, *options: Any) -> list[Bound] | None:
         """Return the launches for strides of q, k and v and an eps; None if a row is unaligned."""
@@ -216,29 +217,26 @@ class TensorForward:
             if channel != 1 or (batch | token | head) & 7:
                 return None
             numbers |= {f"{name}_batch": batch, f"{name}_token": token, f"{name}_head": head}
-        return [launch.bind(numbers) for launch in self._launches]
+        return [] if 0 in self._out_shape else [x.bind(numbers) for x in self._launches]
 
 
 class _Prepared:
-    """A launch whose kernel is loaded, which finds its arguments by their names."""
+    """A launch whose kernel is loaded, which finds its arguments by their names.
 
-    def __init__(self, launch: Launch, device: int) -> None:
+    `tensors` are the names of the tensors that it will be given, in order.
+    """
+
+    def __init__(self, launch: Launch, tensors: tuple[str, ...], device: int) -> None:
         kinds = launch.kernel.arguments
         count = sum(kind.endswith(("pointer", "pointer16", "pointer32")) for kind in kinds)
         self._run = prepare(launch.kernel, device)
         self._grid = launch.grid
-        self._tensors = _picking(launch.arguments[:count])
-        self._numbers = _picking(launch.arguments[count:])
+        self._tensors = operator.itemgetter(*map(tensors.index, launch.arguments[:count]))
+        self._numbers = launch.arguments[count:]
 
     def bind(self, numbers: dict[str, int | float]) -> Bound:
         """Choose the numbers."""
-        return self._run, self._grid, self._tensors, self._numbers(numbers)
-
-
-def _picking(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
-    """Return what takes the values of these names from a dict: a tuple, of one value too."""
-    pick: Any = operator.itemgetter(*names)
-    return pick if len(names) > 1 else lambda values: (pick(values),)
+        return self._run, self._grid, self._tensors, tuple(numbers[x] for x in self._numbers)
 
 
 def _aligned(x: Tensor) -> Tensor:
