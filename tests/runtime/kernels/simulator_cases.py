@@ -4,24 +4,28 @@ A program of its own, because the simulator is chosen by NUMBA_ENABLE_CUDASIM=1 
 imported, and for a whole process. `test_cuda_simulator.py` runs it and reads what it prints.
 """
 
-import importlib.util
 import json
 import math
 import os
 import random
 import sys
-import tempfile
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from types import ModuleType
 from unittest import mock
 
 import torch
 from torch import Tensor
 
 from linvit_runtime.kernels import dispatch
-from linvit_runtime.kernels.cuda import choose, passes, simt_backward, simt_gradient_steps
-from linvit_runtime.kernels.cuda import simt_forward as cuda_simt
+from linvit_runtime.kernels.cuda import (
+    choose,
+    passes,
+    simt_backward,
+    simt_features,
+    simt_forward,
+    simt_gradient_steps,
+)
 from linvit_runtime.kernels.cuda.choose import Call
 from linvit_runtime.kernels.cuda.passes import SimtBackward, SimtForward
 from linvit_runtime.kernels.cuda.plan import (
@@ -32,6 +36,16 @@ from linvit_runtime.kernels.cuda.plan import (
     choose_plan,
 )
 from tests.runtime.kernels import oracle
+from tests.runtime.kernels.kernel_mutants import (
+    BACKWARD_MUTANTS,
+    MUTANTS,
+    NOTICED,
+    Mutants,
+    load_mutant,
+    sources_of,
+    with_mistake,
+    without_barriers,
+)
 
 # Name: feature map, then batch, queries, keys, heads, D, E. The sizes are odd on purpose: one
 # token, tiles that are not full, widths that are no multiple of 16, several blocks of columns.
@@ -44,23 +58,9 @@ CASES: dict[str, tuple[str, oracle.Shape]] = {
     "two tiles": ("elu_plus_one", (1, 65, 70, 1, 16, 16)),
     "the widest single block": ("split_relu", (1, 5, 17, 1, 64, 64)),
     "blocks of columns": ("split_relu", (1, 3, 5, 1, 128, 20)),
+    "softmax": ("softmax", (1, 5, 70, 1, 12, 20)),
+    "features of the caller": ("identity", (1, 3, 5, 1, 266, 16)),
 }
-
-# A mistake in the kernel's source, as (right, wrong). Each must be noticed.
-MUTANTS = {
-    "no negative half": ("float32(0) if x > 0 else -x", "float32(0)"),
-    "z not scaled": ("x = shared[i] * scale", "x = shared[i]"),
-    "no eps": ("denominators[j] + scaled_eps", "denominators[j] + float32(0)"),
-    "features past the end": ("part * head_dim] = float32(0)", "part * head_dim] = float32(1)"),
-    "heads and tokens swapped": (
-        "((batch * num_queries + token) * num_heads + head)",
-        "((batch * num_heads + head) * num_queries + token)",
-    ),
-    "last tile dropped": ("while first < num_keys", "while first < num_keys - tile_tokens"),
-    "stale sums": ("total = float32(0)", "total = shared[i]"),
-    "result not written": ("out[position] = ", "ignored = "),
-}
-
 
 # Name: feature map, sizes, and whether few threads run it instead of those of a device.
 BACKWARD_CASES: dict[str, tuple[str, oracle.Shape, bool]] = {
@@ -70,25 +70,9 @@ BACKWARD_CASES: dict[str, tuple[str, oracle.Shape, bool]] = {
     "padded features": ("relu", (1, 7, 5, 1, 5, 7), True),
     "cross-attention": ("elu_plus_one", (2, 3, 9, 1, 3, 5), True),
     "as shipped": ("split_relu", (1, 3, 65, 1, 8, 20), False),
-}
-
-BACKWARD_MUTANTS = {
-    "no negative half": ("x -= shared[position + head_dim]", "x -= float32(0)"),
-    "derivative forgotten": ("float32(0) if feature <= 0 else gradient", "gradient"),
-    "no eps": ("(total + scaled_eps)", "(total + float32(0))"),
-    "w with one r": ("product * inverse * inverse", "product * inverse"),
-    "z left out of dq": ("- weight * shared[feature]", "- weight * float32(0)"),
-    "dz left out of dk": ("(sums[j * rows + row] + shared[feature])", "(sums[j * rows + row])"),
-    "dz with the wrong sign": ("shared[i] -= total", "shared[i] += total"),
-    "dout not divided": ("x *= inverses[", "y = inverses["),
-    "dv not scaled": ("= outputs[j] * scale", "= outputs[j]"),
-    "last tile dropped": ("while first < num_queries:", "while first < num_queries - tile_tokens:"),
-    "last block dropped": (
-        "while column < value_dim:",
-        "while column < value_dim - block_columns:",
-    ),
-    "heads reversed": ("+ first) * num_heads + head)", "+ first + 1) * num_heads - 1 - head)"),
-    "dk not written": ("grad[grad_start", "shared[0 * grad_start"),
+    "softmax": ("softmax", (2, 7, 5, 1, 5, 7), True),
+    "softmax as shipped": ("softmax", (1, 3, 65, 1, 8, 20), False),
+    "features of the caller": ("identity", (1, 5, 9, 2, 3, 5), True),
 }
 
 
@@ -97,6 +81,10 @@ def features(k: Tensor, feature_map: str) -> Tensor:
     k = k.double()
     if feature_map == "elu_plus_one":
         return torch.where(k > 0, k + 1, k.exp())
+    if feature_map == "softmax":
+        return k.exp() / k.exp().sum(-1, keepdim=True)
+    if feature_map == "identity":
+        return k
     halves = [k, -k] if feature_map == "split_relu" else [k]
     return torch.cat(halves, dim=-1).relu()
 
@@ -108,7 +96,24 @@ def state(k: Tensor, v: Tensor, feature_map: str) -> tuple[Tensor, Tensor]:
     return S, scale * phi.sum(1)
 
 
-def simt_forward(q: Tensor, v: Tensor, plan: SimtPlan) -> SimtForward:
+def random_views(feature_map: str, shape: oracle.Shape) -> oracle.Inputs:
+    """Return q, k and v as views of one buffer, such as tell the feature maps apart.
+
+    Features of the caller are positive but for those of one channel, whose products are positive.
+    A softmax is the same for keys that are larger or smaller by a number whose exponential is no
+    float32.
+    """
+    q, k, v = oracle.inputs_of(feature_map, shape, torch.float32)
+    if feature_map == "identity":
+        q[..., 0] *= -1
+        k[..., 0] *= -1
+    if feature_map == "softmax":
+        k[:, 0::3] += 100
+        k[:, 1::3] -= 110
+    return oracle.each(lambda x: torch.stack([x, -x, x], dim=2)[:, :, 2], (q, k, v))
+
+
+def forward_pass(q: Tensor, v: Tensor, plan: SimtPlan) -> SimtForward:
     """Return the forward pass for such queries and values by the kernel of `plan`."""
     batch, queries, heads, _ = q.shape
     sizes = (batch, queries, v.shape[1], heads, plan.head_dim, plan.value_dim)
@@ -117,14 +122,13 @@ def simt_forward(q: Tensor, v: Tensor, plan: SimtPlan) -> SimtForward:
 
 def errors(feature_map: str, shape: oracle.Shape, plan: SimtPlan) -> list[float]:
     """Launch on NaN-filled results and views of one buffer; return the errors of out, S and z."""
-    q, k, v = oracle.random_inputs(shape, torch.float32)
+    q, k, v = random_views(feature_map, shape)
     if shape[1] > 1:
         q[:, -1] = 0  # a query of zeros, so that eps counts
-    q, k, v = oracle.each(lambda x: torch.stack([x, -x, x], dim=2)[:, :, 2], (q, k, v))
     expected = (oracle.attention(q, k, v, feature_map), *state(k, v, feature_map))
     results = [torch.full(x.shape, torch.nan, dtype=torch.float32) for x in expected]
     out, S, z = results
-    simt_forward(q, v, plan).into(q, k, v, out, S, z, 1e-6)
+    forward_pass(q, v, plan).into(q, k, v, out, S, z, 1e-6)
     return [oracle.relative_error(*pair) for pair in zip(results, expected, strict=True)]
 
 
@@ -136,30 +140,20 @@ def shipped_errors(feature_map: str, shape: oracle.Shape) -> list[float]:
 
 
 def small_plan(feature_map: str) -> SimtPlan:
-    """Return a plan of 16 threads for heads of width 4: in the simulator, threads cost the time."""
-    return SimtPlan(feature_map, 4, 4, 4, 4, True, thread_rows=4, thread_columns=4)
+    """Return a plan of 16 threads for D = 5 and E = 4: in the simulator, threads cost the time."""
+    return SimtPlan(feature_map, 5, 4, 4, 4, True, thread_rows=4, thread_columns=4)
 
 
-def load_mutant(source: str, name: str) -> Any:
-    """Run the text of a module under a name that others may import it by."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "mutant.py")
-        path.write_text(source)
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        mutant = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(mutant)
-    return mutant
+# In the order in which they import each other.
+_FORWARD = (simt_features, simt_forward)
+_BACKWARD = (simt_features, simt_gradient_steps, simt_backward)
 
 
-def mutant_errors(right: str, wrong: str) -> list[float]:
-    """Return the errors of the kernel with one mistake in it."""
-    source = Path(cuda_simt.__file__).read_text()
-    assert right in source, f"the kernel no longer contains {right!r}"
-    mutant = load_mutant(source.replace(right, wrong), "mutant")
+def mutant_error(feature_map: str, sources: dict[str, str]) -> float:
+    """Return the largest error of the forward kernel that these texts make."""
+    mutant = load_mutant(sources)
     with mock.patch.object(passes, "forward_kernel", mutant.forward_kernel):
-        return errors("split_relu", (1, 5, 10, 2, 4, 4), small_plan("split_relu"))
+        return max(errors(feature_map, (1, 5, 10, 2, 5, 4), small_plan(feature_map)))
 
 
 def small_backward_plan(feature_map: str, head_dim: int, value_dim: int) -> SimtBackwardPlan:
@@ -175,8 +169,7 @@ def joined(grads: Iterable[Tensor]) -> Tensor:
 
 def backward_error(feature_map: str, shape: oracle.Shape, small: bool) -> float:
     """Differentiate views of one buffer on NaN-filled memory; return the error of all gradients."""
-    q, k, v = oracle.random_inputs(shape, torch.float32)
-    q, k, v = oracle.each(lambda x: torch.stack([x, -x, x], dim=2)[:, :, 2], (q, k, v))
+    q, k, v = random_views(feature_map, shape)
     batch, queries, _, heads, head_dim, value_dim = shape
     grad_out = torch.randn(
         1, queries, heads * value_dim, generator=torch.Generator().manual_seed(1)
@@ -193,17 +186,12 @@ def backward_error(feature_map: str, shape: oracle.Shape, small: bool) -> float:
     return oracle.relative_error(joined(run(grad_out, q, k, v, S, z, 0.5)), joined(expected))
 
 
-def backward_mutant_error(right: str, wrong: str) -> float:
-    """Return the error of the backward kernels with one mistake in them or in their steps."""
-    sources = [
-        Path(str(module.__file__)).read_text() for module in (simt_gradient_steps, simt_backward)
-    ]
-    assert sum(right in source for source in sources) == 1, f"{right!r} is not in one of the files"
-    with mock.patch.dict(sys.modules):
-        load_mutant(sources[0].replace(right, wrong), simt_gradient_steps.__name__)
-        mutant = load_mutant(sources[1].replace(right, wrong), simt_backward.__name__)
+def backward_mutant_error(feature_map: str, sources: dict[str, str]) -> float:
+    """Return the error of the backward kernels that these texts make."""
+    mutant = load_mutant(sources)
+    width = 1 if feature_map == "split_relu" else 3
     with mock.patch.object(passes, "backward_kernels", mutant.backward_kernels):
-        return backward_error("split_relu", (1, 5, 3, 2, 1, 3), small=True)
+        return backward_error(feature_map, (1, 5, 3, 2, width, 3), small=True)
 
 
 def views_and_dtypes() -> dict[str, float]:
@@ -221,9 +209,9 @@ def views_and_dtypes() -> dict[str, float]:
 
 def nan_spreads() -> list[list[bool]]:
     """Return which images of two have a NaN in their output when a key of the first has one."""
-    q, k, v = oracle.random_inputs((2, 3, 5, 1, 4, 4), torch.float32)
+    q, k, v = oracle.random_inputs((2, 3, 5, 1, 5, 4), torch.float32)
     k[0, 2, 0, 1] = torch.nan
-    outs = [simt_forward(q, v, small_plan(name))(q, k, v, 1e-6)[0] for name in SIMT_FEATURE_MAPS]
+    outs = [forward_pass(q, v, small_plan(name))(q, k, v, 1e-6)[0] for name in SIMT_FEATURE_MAPS]
     return [[bool(image.isnan().all()) for image in out] for out in outs]
 
 
@@ -260,26 +248,77 @@ def backward_dtypes() -> dict[str, float]:
     return found
 
 
+def try_mutants(
+    mutants: Mutants,
+    modules: tuple[ModuleType, ...],
+    error: Callable[[str, dict[str, str]], float],
+) -> dict[str, dict[str, float]]:
+    """Return the errors of all mutants and, as a control, of the kernels as they are."""
+    sources = sources_of(modules)
+    return {
+        feature_map: {
+            name: error(feature_map, with_mistake(sources, *change))
+            for name, change in changes.items()
+        }
+        | {"control": error(feature_map, sources)}
+        for feature_map, changes in mutants.items()
+    }
+
+
+def try_without_barriers(
+    modules: tuple[ModuleType, ...], error: Callable[[str, dict[str, str]], float]
+) -> dict[str, float]:
+    """Return for each barrier the error without it: softmax needs all of them.
+
+    A thread of the simulator mostly runs up to its next barrier before others do, so that it reads
+    what they have yet to write; but nothing promises that, and a race may be tried again.
+    """
+    return {
+        place: next(
+            (found for _ in range(5) if (found := error("softmax", sources)) > NOTICED), 0.0
+        )
+        for place, sources in without_barriers(modules)
+    }
+
+
+@contextmanager
+def fast_turns() -> Generator[None]:
+    """Let a waiting thread have its turn after half a millisecond.
+
+    That is what kernels of few threads take. Those of many are faster with Python's 5 ms.
+    """
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(0.0005)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
+
+
 def main() -> None:
     # The simulator's threads take turns: on one core they do so in two thirds of the time.
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {random.choice(sorted(os.sched_getaffinity(0)))})
-    report = {
+    report: dict[str, object] = {
         "cases": {name: shipped_errors(*case) for name, case in CASES.items()},
         "dtypes": views_and_dtypes(),
-        "nan": nan_spreads(),
-        "mutants": {name: mutant_errors(*change) for name, change in MUTANTS.items()},
-        "control": mutant_errors("total = float32(0)", "total = float32(0)"),
     }
+    with fast_turns():
+        report |= {
+            "nan": nan_spreads(),
+            "mutants": try_mutants(MUTANTS, _FORWARD, mutant_error),
+            "barriers": try_without_barriers(_FORWARD, mutant_error),
+        }
     # Allocated memory is then filled with NaNs: results, r and w, dS and dz.
     torch.use_deterministic_algorithms(True)
-    report |= {
-        "backward cases": {name: backward_error(*c) for name, c in BACKWARD_CASES.items()},
-        "backward dtypes": backward_dtypes(),
-        "backward nan": backward_nan_spreads(),
-        "backward mutants": {n: backward_mutant_error(*c) for n, c in BACKWARD_MUTANTS.items()},
-        "backward control": backward_mutant_error("x *= inverses[", "x *= inverses["),
-    }
+    report["backward cases"] = {name: backward_error(*c) for name, c in BACKWARD_CASES.items()}
+    with fast_turns():
+        report |= {
+            "backward dtypes": backward_dtypes(),
+            "backward nan": backward_nan_spreads(),
+            "backward mutants": try_mutants(BACKWARD_MUTANTS, _BACKWARD, backward_mutant_error),
+            "backward barriers": try_without_barriers(_BACKWARD[1:], backward_mutant_error),
+        }
     json.dump(report, sys.stdout)
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from linvit_runtime.kernels.support import feature_width
 
-SIMT_FEATURE_MAPS = ("split_relu", "relu", "elu_plus_one")
+SIMT_FEATURE_MAPS = ("split_relu", "relu", "elu_plus_one", "softmax", "identity")
 """The feature maps that the SIMT kernels have."""
 
 SHARED_MEMORY_LIMIT = 48 * 1024
@@ -12,6 +12,9 @@ SHARED_MEMORY_LIMIT = 48 * 1024
 
 MAX_ACCUMULATORS = 64
 """Elements of S that a thread may hold in registers, of the 255 registers it has."""
+
+ROW_PADDING = 4
+"""Floats after a token's features: they make rows start in separate banks of shared memory."""
 
 _ROWS, _COLUMNS = 16, 16
 
@@ -57,8 +60,8 @@ class SimtPlan:
 
     @property
     def tile_stride(self) -> int:
-        """Floats from one token's features to the next: 4 more keep the rows in separate banks."""
-        return self.feature_rows + 4
+        """Floats from one token's features to the next."""
+        return self.feature_rows + ROW_PADDING
 
     @property
     def num_threads(self) -> int:
@@ -118,8 +121,7 @@ def choose_plan(
     A wider block reads q and k fewer times; a longer tile gives each thread more tokens per read
     of S. Up to a head width of 64 there is one block, so everything is read once.
     """
-    widest = _round_up(value_dim, _COLUMNS)
-    for block_columns in range(widest, 0, -_COLUMNS):
+    for block_columns in _block_widths(value_dim):
         for tile_tokens in (64, 32, 16):
             plan = SimtPlan(
                 feature_map, head_dim, value_dim, block_columns, tile_tokens, save_state
@@ -129,13 +131,19 @@ def choose_plan(
     return None
 
 
+def _block_widths(value_dim: int) -> list[int]:
+    """Columns of a block where there is one, where there are two, and so on; all about equal."""
+    most = -(-value_dim // _COLUMNS)
+    return [_round_up(-(-value_dim // blocks), _COLUMNS) for blocks in range(1, most + 1)]
+
+
 @dataclass(frozen=True, slots=True)
 class SimtBackwardPlan:
     """The constants of the three kernels of a backward pass, as tiles of two shapes.
 
     Attributes:
         gradients: Of the kernels of dq, and of dk and dv. A CTA has one tile of tokens and goes
-            through S or dS in blocks of columns, so any E fits.
+            through S or dS in blocks of columns, so any E fits. Its grid of threads is square.
         sums: Of the kernel of dS and dz. A CTA has one block of columns and goes through the
             tokens in tiles.
     """
@@ -202,10 +210,11 @@ def choose_backward_plan(
         return SimtPlan(feature_map, head_dim, value_dim, block_columns, tile_tokens, False)
 
     lengths = (64, 32, 16)
-    widths = range(_round_up(value_dim, _COLUMNS), 0, -_COLUMNS)
     shortest = tiles(_COLUMNS, min(lengths))
     with_sums = (
-        SimtBackwardPlan(shortest, tiles(width, length)) for width in widths for length in lengths
+        SimtBackwardPlan(shortest, tiles(width, length))
+        for width in _block_widths(value_dim)
+        for length in lengths
     )
     sums = next((plan.sums for plan in with_sums if plan.sums_fit), shortest)
     plans = (SimtBackwardPlan(tiles(_COLUMNS, length), sums) for length in lengths)

@@ -24,12 +24,8 @@ import numba.cuda
 
 from linvit_runtime.kernels.cuda.kernel import ArgumentKind, Kernel
 from linvit_runtime.kernels.cuda.plan import SimtBackwardPlan
-from linvit_runtime.kernels.cuda.simt_forward import (
-    Floats,
-    build_clear,
-    build_load_features,
-    build_load_values,
-)
+from linvit_runtime.kernels.cuda.simt_features import Floats, build_load_features
+from linvit_runtime.kernels.cuda.simt_forward import build_clear, build_load_values
 from linvit_runtime.kernels.cuda.simt_gradient_steps import (
     build_add_block,
     build_add_weighted,
@@ -149,7 +145,7 @@ def build_query_gradients(plan: SimtBackwardPlan) -> Callable[..., None]:
             inverses, weights, head_index * num_queries, first, num_queries,
         )  # fmt: skip
         cuda.syncthreads()
-        differentiate(shared, sums, thread_row, thread_column)
+        differentiate(shared, sums, thread_row, thread_column, scaled_eps)
         cuda.syncthreads()
         start = ((batch * num_queries + first) * num_heads + head) * head_dim
         write_gradient(shared, grad_q, start, num_heads * head_dim, num_queries - first)

@@ -16,7 +16,6 @@ Legend: D head width of q and k, E of v, F features per head; CTA a block of thr
 """
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +23,7 @@ import numba.cuda
 
 from linvit_runtime.kernels.cuda.kernel import ArgumentKind, Kernel
 from linvit_runtime.kernels.cuda.plan import SimtPlan
+from linvit_runtime.kernels.cuda.simt_features import Floats, build_load_features, device_function
 
 # Imported as Any: numba describes device attributes such as threadIdx.x as Python properties.
 cuda: Any = numba.cuda
@@ -34,9 +34,6 @@ float32 = types.float32
 _POINTERS: tuple[ArgumentKind, ...] = ("float_pointer",) * 6
 _INTEGERS: tuple[ArgumentKind, ...] = ("int64",) * 12  # B N 3 H D can pass 2^31
 _FLOATS: tuple[ArgumentKind, ...] = ("float32",) * 2
-
-Floats = Any
-"""An array of float32 in global, shared or local memory."""
 
 
 @functools.cache
@@ -49,6 +46,7 @@ def forward_kernel(plan: SimtPlan) -> Kernel:
         body=build_forward_kernel(plan),
         arguments=(*_POINTERS, *_INTEGERS, *_FLOATS),
         threads=plan.num_threads,
+        min_blocks=2,
     )
 
 
@@ -124,11 +122,6 @@ def build_forward_kernel(plan: SimtPlan) -> Callable[..., None]:
     return linear_attention_forward
 
 
-def device_function(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a step that is inlined into the kernels that call it."""
-    return cuda.jit(device=True, inline="always")(function)
-
-
 def build_clear(plan: SimtPlan, num_sums: int) -> Callable[..., None]:
     """Make `clear(shared, sums)`, which zeroes everything before the matrix and a thread's sums."""
     num_threads, num_cleared = plan.num_threads, plan.matrix_start
@@ -143,58 +136,6 @@ def build_clear(plan: SimtPlan, num_sums: int) -> Callable[..., None]:
             sums[j] = float32(0)
 
     return device_function(clear)
-
-
-def _build_write_features(plan: SimtPlan) -> Callable[..., None]:
-    """Make `write(tile, position, x)`: phi(x) of one channel, into its one or two places.
-
-    Comparisons are arranged so that a NaN takes the branch that keeps it.
-    """
-    head_dim = plan.head_dim
-
-    def write_split_relu(tile: Floats, position: int, x: float) -> None:
-        tile[position] = float32(0) if x < 0 else x
-        tile[position + head_dim] = float32(0) if x > 0 else -x
-
-    def write_relu(tile: Floats, position: int, x: float) -> None:
-        tile[position] = float32(0) if x < 0 else x
-
-    def write_elu_plus_one(tile: Floats, position: int, x: float) -> None:
-        tile[position] = x + float32(1) if x > 0 else math.exp(x)
-
-    writers = {
-        "split_relu": write_split_relu,
-        "relu": write_relu,
-        "elu_plus_one": write_elu_plus_one,
-    }
-    return device_function(writers[plan.feature_map])
-
-
-def build_load_features(plan: SimtPlan) -> Callable[..., None]:
-    """Make `load_features(shared, x, ...)`, which fills a tile with phi of tokens of q or k."""
-    head_dim, tile_start, tile_stride = plan.head_dim, plan.tile_start, plan.tile_stride
-    features_per_channel = plan.num_features // plan.head_dim
-    num_threads, tile_channels = plan.num_threads, plan.tile_tokens * plan.head_dim
-    write_features = _build_write_features(plan)
-
-    def load_features(
-        shared: Floats, x: Floats, x_start: int, x_token: int, first: int, num_tokens: int
-    ) -> None:
-        """Fill the feature tile; a token past the end has no features, whatever phi(0) is."""
-        i = cuda.threadIdx.x
-        while i < tile_channels:
-            token = i // head_dim
-            channel = i - token * head_dim
-            position = tile_start + token * tile_stride + channel
-            if first + token < num_tokens:
-                value = x[x_start + (first + token) * x_token + channel]
-                write_features(shared, position, value)
-            else:
-                for part in range(features_per_channel):
-                    shared[position + part * head_dim] = float32(0)
-            i += num_threads
-
-    return device_function(load_features)
 
 
 def build_load_values(plan: SimtPlan) -> Callable[..., None]:

@@ -13,7 +13,7 @@ from typing import Any
 import numba.cuda
 
 from linvit_runtime.kernels.cuda.plan import SimtBackwardPlan
-from linvit_runtime.kernels.cuda.simt_forward import Floats, device_function
+from linvit_runtime.kernels.cuda.simt_features import Floats, device_function
 
 # Imported as Any: numba describes device attributes such as threadIdx.x as Python properties.
 cuda: Any = numba.cuda
@@ -126,6 +126,7 @@ def build_weigh_tokens(plan: SimtBackwardPlan) -> Callable[..., None]:
 def _build_times_derivative(plan: SimtBackwardPlan) -> Callable[..., float]:
     """Make `times_derivative(gradient, feature)`: times phi', which is a function of phi alone.
 
+    That of softmax takes the gradient less its mean, weighted by the features of the token.
     Comparisons are arranged so that a NaN takes the branch that keeps it.
     """
 
@@ -135,22 +136,42 @@ def _build_times_derivative(plan: SimtBackwardPlan) -> Callable[..., float]:
     def times_elu(gradient: float, feature: float) -> float:
         return gradient if feature >= 1 else gradient * feature
 
-    makers = {"split_relu": times_relu, "relu": times_relu, "elu_plus_one": times_elu}
+    def times_feature(gradient: float, feature: float) -> float:
+        return gradient * feature
+
+    def times_one(gradient: float, feature: float) -> float:
+        return gradient
+
+    makers = {
+        "split_relu": times_relu,
+        "relu": times_relu,
+        "elu_plus_one": times_elu,
+        "softmax": times_feature,
+        "identity": times_one,
+    }
     return device_function(makers[plan.gradients.feature_map])
 
 
 def build_differentiate_queries(plan: SimtBackwardPlan) -> Callable[..., None]:
-    """Make the step from S dout to the gradient of q before halves are folded."""
+    """Make the step from S dout to the gradient of q before halves are folded.
+
+    The features of a softmax sum to 1, so eps is a part of z: den = phi(q).(z + c eps). With that z
+    the weighted mean of the gradient is zero, because den scales with phi(q) as the numerator does.
+    """
     tile = plan.gradients
     tile_start, tile_stride = tile.tile_start, tile.tile_stride
     thread_rows, thread_columns = tile.thread_rows, tile.thread_columns
     tokens, rows = tile.tokens_per_thread, tile.rows_per_thread
     weights_start = tile.matrix_start
     inverses_start = weights_start + tile.tile_tokens * tile.thread_columns
+    is_softmax = tile.feature_map == "softmax"
     times_derivative = _build_times_derivative(plan)
 
-    def differentiate(shared: Floats, sums: Floats, thread_row: int, thread_column: int) -> None:
+    def differentiate(
+        shared: Floats, sums: Floats, thread_row: int, thread_column: int, scaled_eps: float
+    ) -> None:
         """Replace the tile's phi(q) by the gradient of q, still one per feature."""
+        eps_in_z = scaled_eps if is_softmax else float32(0)
         for j in range(tokens):
             token = thread_row + j * thread_rows
             inverse = shared[inverses_start + token * thread_columns]
@@ -158,18 +179,23 @@ def build_differentiate_queries(plan: SimtBackwardPlan) -> Callable[..., None]:
             for row in range(rows):
                 feature = thread_column + row * thread_columns
                 position = tile_start + token * tile_stride + feature
-                gradient = inverse * sums[j * rows + row] - weight * shared[feature]
+                gradient = inverse * sums[j * rows + row] - weight * (shared[feature] + eps_in_z)
                 shared[position] = times_derivative(gradient, shared[position])
 
     return device_function(differentiate)
 
 
 def build_differentiate_keys(plan: SimtBackwardPlan) -> Callable[..., None]:
-    """Make the step from dS v to the gradient of k before halves are folded."""
+    """Make the step from dS v to the gradient of k before halves are folded.
+
+    All threads of the CTA have to take it together: for softmax it waits for all of them.
+    """
     tile = plan.gradients
     tile_start, tile_stride = tile.tile_start, tile.tile_stride
     thread_rows, thread_columns = tile.thread_rows, tile.thread_columns
     tokens, rows = tile.tokens_per_thread, tile.rows_per_thread
+    is_softmax = tile.feature_map == "softmax"
+    subtract_mean = _build_subtract_mean(plan)
     times_derivative = _build_times_derivative(plan)
 
     def differentiate(
@@ -177,14 +203,49 @@ def build_differentiate_keys(plan: SimtBackwardPlan) -> Callable[..., None]:
     ) -> None:
         """Replace the tile's phi(k) by the gradient of k, still one per feature."""
         for j in range(tokens):
+            for row in range(rows):
+                dz = shared[thread_column + row * thread_columns]
+                sums[j * rows + row] = scale * (sums[j * rows + row] + dz)
+        if is_softmax:
+            subtract_mean(shared, sums, thread_row, thread_column)
+        for j in range(tokens):
             token = thread_row + j * thread_rows
             for row in range(rows):
                 feature = thread_column + row * thread_columns
                 position = tile_start + token * tile_stride + feature
-                gradient = scale * (sums[j * rows + row] + shared[feature])
-                shared[position] = times_derivative(gradient, shared[position])
+                shared[position] = times_derivative(sums[j * rows + row], shared[position])
 
     return device_function(differentiate)
+
+
+def _build_subtract_mean(plan: SimtBackwardPlan) -> Callable[..., None]:
+    """Make the step that subtracts from a token's gradients their mean, weighted by phi(k)."""
+    tile = plan.gradients
+    tile_start, tile_stride = tile.tile_start, tile.tile_stride
+    thread_rows, thread_columns = tile.thread_rows, tile.thread_columns
+    tokens, rows = tile.tokens_per_thread, tile.rows_per_thread
+    shares_start = tile.matrix_start  # the blocks are no longer needed
+
+    def subtract_mean(shared: Floats, sums: Floats, thread_row: int, thread_column: int) -> None:
+        """Add up each thread's share of the mean, and subtract it."""
+        for j in range(tokens):
+            token = thread_row + j * thread_rows
+            share = float32(0)
+            for row in range(rows):
+                feature = thread_column + row * thread_columns
+                x = shared[tile_start + token * tile_stride + feature]
+                share += x * sums[j * rows + row]
+            shared[shares_start + token * thread_columns + thread_column] = share
+        cuda.syncthreads()
+        for j in range(tokens):
+            token = thread_row + j * thread_rows
+            mean = float32(0)
+            for i in range(thread_columns):
+                mean += shared[shares_start + token * thread_columns + i]
+            for row in range(rows):
+                sums[j * rows + row] -= mean
+
+    return device_function(subtract_mean)
 
 
 def build_write_gradient(plan: SimtBackwardPlan) -> Callable[..., None]:
