@@ -325,8 +325,13 @@ class Emulator:
         def map_pair(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
             return lambda word: self._words(function(self._floats(_lanes(word, np.uint32))))
 
-        def load_16(words: LocalArray, i: int, address: Any) -> None:
-            words.part(i, 4)[:] = self.cta.load(address, 16).T
+        def load(count: int) -> Callable[..., None]:
+            def load(registers: LocalArray, i: int, address: Any) -> None:
+                loaded = np.ascontiguousarray(self.cta.load(address, 4 * count).T)
+                part = registers.part(i, count)
+                part[:] = loaded.view(part.dtype)
+
+            return load
 
         def store_16(address: Any, words: LocalArray, i: int) -> None:
             self.cta.store(address, np.ascontiguousarray(words.part(i, 4).T))
@@ -360,7 +365,8 @@ class Emulator:
             load_shared=lambda address: self.cta.load(address, 4).view(np.float32)[:, 0],
             store_shared=store(np.float32),
             store_shared_word=store(np.uint32),
-            load_shared_16=load_16,
+            load_shared_8=load(2),
+            load_shared_16=load(4),
             store_shared_16=store_16,
             load_global_2=self._load_global_2,
             store_global_2=store_global_2,

@@ -22,7 +22,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any
 
 from linvit_runtime.durable import replace_file
@@ -120,21 +120,33 @@ def build(kernel: Kernel, capability: Capability) -> BuiltKernel:
 
 
 def compile_kernel(kernel: Kernel, capability: Capability) -> BuiltKernel:
-    """Compile `kernel`, whatever the cache holds."""
+    """Compile `kernel`, whatever the cache holds.
+
+    Where registers would spill, fewer CTAs than the kernel wishes for share a multiprocessor.
+    """
     start = time.perf_counter()
     text = assembler_text(kernel, capability)
     cubin, log = _link(text, arch_name(capability))
-    spills = _found(r"(\d+) bytes spill stores, (\d+) bytes spill loads", log)
+    for min_blocks in range(kernel.min_blocks - 1, 0, -1):
+        if not _spill_bytes(log):
+            break
+        text = re.sub(r"(?<=\.minnctapersm )\d+", str(min_blocks), text)
+        cubin, log = _link(text, arch_name(capability))
     shared = re.findall(r"\.shared [^;\[]*\[(\d+)\]", text)  # the log leaves them out
     return BuiltKernel(
         name=kernel.name,
         arch=arch_name(capability),
         cubin=cubin,
         registers=int(_found(r"Used (\d+) registers", log)[1]),
-        spill_bytes=int(spills[1]) + int(spills[2]),
+        spill_bytes=_spill_bytes(log),
         shared_bytes=kernel.shared_bytes + sum(map(int, shared)),
         seconds=time.perf_counter() - start,
     )
+
+
+def _spill_bytes(log: str) -> int:
+    spills = _found(r"(\d+) bytes spill stores, (\d+) bytes spill loads", log)
+    return int(spills[1]) + int(spills[2])
 
 
 def _found(pattern: str, text: str) -> re.Match[str]:
@@ -146,20 +158,25 @@ def _found(pattern: str, text: str) -> re.Match[str]:
 
 def assembler_text(kernel: Kernel, capability: Capability) -> str:
     """The PTX of `kernel`, as numba-cuda and NVVM write it, with its name as that of the entry."""
+    from unittest import mock
+
     import numba.cuda
+    import numpy as np
 
     cuda: Any = numba.cuda
     bounds = (kernel.threads, kernel.min_blocks) if kernel.min_blocks else kernel.threads
-    text, _ = cuda.compile(
-        kernel.body,
-        numba_signature(kernel),
-        cc=capability,
-        output="ptx",
-        device=False,
-        abi="numba",
-        fastmath=kernel.fastmath,
-        launch_bounds=bounds,
-    )
+    # numba-cuda 0.30 asks NumPy for what NumPy 2.5 no longer has, when it first compiles.
+    with mock.patch.object(np, "row_stack", np.vstack, create=True):
+        text, _ = cuda.compile(
+            kernel.body,
+            numba_signature(kernel),
+            cc=capability,
+            output="ptx",
+            device=False,
+            abi="numba",
+            fastmath=kernel.fastmath,
+            launch_bounds=bounds,
+        )
     entry = _found(r"\.entry\s+([^\s(]+)", text)
     # Numba's own name counts the functions compiled before; this one is what profilers show.
     return text.replace(entry[1], kernel.name)
@@ -255,17 +272,30 @@ def _constants(value: Any, files: set[str], seen: set[int]) -> Iterator[str]:
         if function.__module__.partition(".")[0] in _COMPILERS_MODULES:
             return  # their versions speak for them
         files.add(function.__code__.co_filename)
-        for name in (*function.__code__.co_freevars, *function.__code__.co_names):
+        for name, inner in sorted(_free_values(function).items()):
             yield name
-            yield from _constants(_free_value(function, name), files, seen)
+            yield from _constants(inner, files, seen)
 
 
-def _free_value(function: FunctionType, name: str) -> Any:
-    """What a free name of a function stands for; None for attributes, which have no value alone."""
-    if name in function.__code__.co_freevars:
-        cell = (function.__closure__ or ())[function.__code__.co_freevars.index(name)]
-        return cell.cell_contents
-    return function.__globals__.get(name)
+def _free_values(function: FunctionType) -> dict[str, Any]:
+    """What the free names of a function stand for."""
+    names = function.__code__.co_freevars
+    cells = zip(names, function.__closure__ or (), strict=True)
+    values = {
+        name: function.__globals__[name]
+        for name in _global_names(function.__code__)
+        if name in function.__globals__  # attributes are among the names too
+    }
+    return values | {name: cell.cell_contents for name, cell in cells}
+
+
+def _global_names(code: CodeType) -> set[str]:
+    """The global names of a function, of attributes too, and those of the functions inside it.
+
+    Python 3.12 compiles a comprehension as part of the function around it, 3.11 as one inside it.
+    """
+    inside = [_global_names(inner) for inner in code.co_consts if isinstance(inner, CodeType)]
+    return {*code.co_names}.union(*inside)
 
 
 @functools.cache

@@ -33,7 +33,8 @@ class Kernel:
         threads: Threads per CTA.
         shared_bytes: Dynamic shared memory per CTA; more than 48 KiB is possible on devices from
             compute capability 8.0 on.
-        min_blocks: CTAs per multiprocessor that the register allocation must allow, or 0.
+        min_blocks: CTAs per multiprocessor that the register allocation should allow, or 0; where
+            registers would spill, it allows fewer.
         min_capability: The lowest compute capability, as (major, minor), that it assembles for.
         fastmath: Whether approximate division and flushed denormals are within its error budget.
     """

@@ -84,7 +84,8 @@ class Operations:
         load_shared: `(address) -> float`: 4 bytes.
         store_shared: `(address, float)`.
         store_shared_word: `(address, word)`: 4 bytes.
-        load_shared_16: `(words, i, address)`: 16 bytes into four words.
+        load_shared_8: `(registers, i, address)`: 8 bytes into two words or floats.
+        load_shared_16: `(registers, i, address)`: 16 bytes into four.
         store_shared_16: `(address, words, i)`: four words.
         load_global_2: `(floats, i, pointer, element)`: two floats, the element number even.
         store_global_2: `(pointer, element, a, b, valid)`: two floats, if valid.
@@ -122,6 +123,7 @@ class Operations:
     load_shared: Operation
     store_shared: Operation
     store_shared_word: Operation
+    load_shared_8: Operation
     load_shared_16: Operation
     store_shared_16: Operation
     load_global_2: Operation
@@ -304,20 +306,22 @@ def _store_global_words(count: int) -> Operation:
     return store
 
 
-def _load_four_words(instruction: str) -> Operation:
-    """Something that fills four words of a fragment from an address in shared memory."""
-    template = f"{instruction} {{$0, $1, $2, $3}}, [$4];"
+def _load_words(instruction: str, count: int) -> Operation:
+    """Something that fills registers, words or floats, from an address in shared memory."""
+    names = ", ".join(f"${number}" for number in range(count))
+    template = f"{instruction} {{{names}}}, [${count}];"
 
     @intrinsic
-    def load(typingctx: Any, words: Any, i: Any, address: Any) -> Any:
+    def load(typingctx: Any, registers: Any, i: Any, address: Any) -> Any:
         def lower(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            loaded = _assembly(builder, template, (_I32,) * 4, [values[2]], False)
-            places = _elements(context, builder, signature.args[0], values[0], values[1], 4)
+            results = (_LLVM_TYPES[signature.args[0].dtype],) * count
+            loaded = _assembly(builder, template, results, [values[2]], False)
+            places = _elements(context, builder, signature.args[0], values[0], values[1], count)
             for number, place in enumerate(places):
                 builder.store(builder.extract_value(loaded, number), place)
             return context.get_dummy_value()
 
-        return types.void(words, _int64, _int32), lower
+        return types.void(registers, _int64, _int32), lower
 
     return load
 
@@ -410,7 +414,8 @@ def operations(half_type: HalfType) -> Operations:
         store_shared_word=_scalar_operation(
             "st.shared.b32 [$0], $1;", None, (_int32, _uint32), pure=False
         ),
-        load_shared_16=_load_four_words("ld.shared.v4.b32"),
+        load_shared_8=_load_words("ld.shared.v2.b32", 2),
+        load_shared_16=_load_words("ld.shared.v4.b32", 4),
         store_shared_16=_store_shared_16,
         load_global_2=_load_global_2,
         store_global_2=_store_global_2,
@@ -420,8 +425,8 @@ def operations(half_type: HalfType) -> Operations:
         commit_copies=_scalar_operation("cp.async.commit_group;", None, (), pure=False),
         wait_for_copies=_scalar_operation("cp.async.wait_group 0;", None, (), pure=False),
         wait_for_all_but_one=_scalar_operation("cp.async.wait_group 1;", None, (), pure=False),
-        ldmatrix=_load_four_words("ldmatrix.sync.aligned.m8n8.x4.shared.b16"),
-        ldmatrix_trans=_load_four_words("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16"),
+        ldmatrix=_load_words("ldmatrix.sync.aligned.m8n8.x4.shared.b16", 4),
+        ldmatrix_trans=_load_words("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16", 4),
         mma=_mma(name),
         ones=_scalar_operation(f"mov.b32 $0, {ones};", _uint32, ()),
         # The first source of cvt goes into the upper half.

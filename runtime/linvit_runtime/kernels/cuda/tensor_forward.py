@@ -64,12 +64,13 @@ def forward_launches(plan: TensorPlan, provider: Provider = operations) -> tuple
     read_out, read_out_names = read_out_kernel(constants, provider)
     return (
         Launch(sums, (heads, plan.key_parts, 1), sums_names),
-        Launch(total, (heads, _total_blocks(constants) + 1, 1), total_names),
+        Launch(total, (heads, total_blocks(constants) + 1, 1), total_names),
         Launch(read_out, (heads, plan.query_parts, 1), read_out_names),
     )
 
 
-def _strided(name: str) -> tuple[str, ...]:
+def strided(name: str) -> tuple[str, ...]:
+    """The names of the strides of a tensor."""
     return tuple(f"{name}_{stride}" for stride in _STRIDES)
 
 
@@ -96,7 +97,7 @@ def forward_kernel(constants: TensorConstants, provider: Provider = operations) 
     body = build_forward(constants, provider(constants.half_type))
     state = ("S", "z") if constants.save_state else ("k", "k")  # never written, of any address
     names = ("q", "k", "v", "out", *state, "num_queries", "num_keys", "num_heads")
-    names += (*_strided("q"), *_strided("k"), *_strided("v"), "scale", "scaled_eps")
+    names += (*strided("q"), *strided("k"), *strided("v"), "scale", "scaled_eps")
     return _kernel(constants, "forward", body, names)
 
 
@@ -105,7 +106,7 @@ def sums_kernel(constants: TensorConstants, provider: Provider = operations) -> 
     """S and z of parts of the keys; its grid is (B H, key_parts, 1)."""
     body = build_sums(constants, provider(constants.half_type))
     names = ("k", "v", "S_parts", "z_parts", "num_keys", "num_heads", "key_part_tokens")
-    names += (*_strided("k"), *_strided("v"), "scale")
+    names += (*strided("k"), *strided("v"), "scale")
     return _kernel(constants, "sums", body, names)
 
 
@@ -122,7 +123,7 @@ def read_out_kernel(constants: TensorConstants, provider: Provider = operations)
     """The output of parts of the queries from S and z; its grid is (B H, query_parts, 1)."""
     body = build_read_out(constants, provider(constants.half_type))
     names = ("q", "S", "z", "out", "num_queries", "num_heads", "query_part_tokens")
-    names += (*_strided("q"), "scaled_eps")
+    names += (*strided("q"), "scaled_eps")
     return _kernel(constants, "read_out", body, names)
 
 
@@ -138,7 +139,10 @@ def build_forward(constants: TensorConstants, ops: Operations) -> Callable[..., 
     save_state = constants.save_state
     sum_keys, copy_tile = build_sum_keys(constants, ops), build_copy_tile(constants, ops)
     put_state = build_put_state(constants, ops, to_shared=True, to_global=save_state)
-    write_z, read_queries = build_write_z(constants, ops), build_read_queries(constants, ops)
+    write_z, read_queries = (
+        build_write_z(constants, ops, constants.z_start),
+        build_read_queries(constants, ops),
+    )
     query_start, commit_copies = constants.query_start, ops.commit_copies
 
     def tensor_forward(
@@ -178,7 +182,10 @@ def build_sums(constants: TensorConstants, ops: Operations) -> Callable[..., Non
     uint32, float32 = ops.uint32, ops.float32
     head_dim, num_features = constants.head_dim, constants.num_features
     num_sums, num_z_sums = constants.num_sums, 4 * constants.features_per_channel
-    sum_keys, write_z = build_sum_keys(constants, ops), build_write_z(constants, ops)
+    sum_keys, write_z = (
+        build_sum_keys(constants, ops),
+        build_write_z(constants, ops, constants.z_start),
+    )
     put_state = build_put_state(constants, ops, to_shared=False, to_global=True)
 
     def tensor_sums(
@@ -238,7 +245,7 @@ def build_read_out(constants: TensorConstants, ops: Operations) -> Callable[...,
     return tensor_read_out
 
 
-def _total_blocks(constants: TensorConstants) -> int:
+def total_blocks(constants: TensorConstants) -> int:
     """CTAs that add up S, a pair of elements per thread."""
     pairs = constants.num_features * constants.head_dim // 2
     return -(-pairs // constants.num_threads)
@@ -250,7 +257,7 @@ def build_total(constants: TensorConstants, ops: Operations) -> Callable[..., No
     thread_number = ops.thread_number
     load_global_2, store_global_2 = ops.load_global_2, ops.store_global_2
     num_features, num_threads = constants.num_features, constants.num_threads
-    S_size, S_blocks = num_features * constants.head_dim, _total_blocks(constants)
+    S_size, S_blocks = num_features * constants.head_dim, total_blocks(constants)
 
     def add_parts(parts: Pointer, total: Pointer, size: int, block: int, num_parts: int) -> None:
         sums = cuda.local.array(2, float32)

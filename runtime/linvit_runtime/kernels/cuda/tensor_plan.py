@@ -58,20 +58,18 @@ has a multiprocessor to itself."""
 
 
 @dataclass(frozen=True, slots=True)
-class TensorConstants:
-    """The compile-time constants of the kernels; equal ones give the same machine code.
+class HeadConstants:
+    """The compile-time constants that all kernels of a head share.
 
     Attributes:
         feature_map: The name of the feature map.
         half_type: The dtype of q, k, v and the output.
         head_dim: D, and E.
-        save_state: Whether the kernel for whole heads writes S and z.
     """
 
     feature_map: str
     half_type: HalfType
     head_dim: int
-    save_state: bool
 
     @property
     def features_per_channel(self) -> int:
@@ -88,8 +86,8 @@ class TensorConstants:
         """Whether phi(0) is not 0: then rows that only pad a tile must not count in z."""
         return self.feature_map in ("elu_plus_one", "softmax")
 
-    # Warps. For S, a warp owns 16 channels of k with all their features, and all columns of v; in
-    # the read-out it owns a group of output columns, and takes turns with others in 16 tokens.
+    # For S and its gradient, a warp owns 16 channels of k or q with all their features, and all
+    # columns of v or of the output's gradient.
 
     @property
     def num_warps(self) -> int:
@@ -102,6 +100,49 @@ class TensorConstants:
         return 32 * self.num_warps
 
     @property
+    def num_sums(self) -> int:
+        """Sums of S or its gradient per lane."""
+        return self.features_per_channel * self.head_dim // 2
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a token in a tile, and of a row of S."""
+        return 2 * self.head_dim
+
+    @property
+    def tile_bytes(self) -> int:
+        """Bytes of a tile."""
+        return TILE_TOKENS * self.row_bytes
+
+    # Chunk c of row r lies in place c ^ swizzle(r), so that the same chunk of 8 rows, which is what
+    # ldmatrix reads at once, is in 8 different groups of 4 banks.
+
+    @property
+    def swizzle_mask(self) -> int:
+        """Bits of the chunk that change: those below the largest power of two in D / 8."""
+        chunks = self.head_dim // 8
+        return min(chunks & -chunks, 8) - 1
+
+    @property
+    def swizzle_shift(self) -> int:
+        """The row's bits that do it start here: nearer rows are in other banks anyway."""
+        return (8 // (self.swizzle_mask + 1)).bit_length() - 1
+
+
+@dataclass(frozen=True, slots=True)
+class TensorConstants(HeadConstants):
+    """The compile-time constants of the forward kernels; equal ones give the same machine code.
+
+    Attributes:
+        save_state: Whether the kernel for whole heads writes S and z.
+    """
+
+    save_state: bool
+
+    # In the read-out, a warp owns a group of output columns, and takes turns with others in 16
+    # tokens.
+
+    @property
     def column_groups(self) -> int:
         """Groups of output columns in the read-out: as few as registers allow."""
         words = self.num_features // 8 * (self.head_dim // 8)
@@ -111,11 +152,6 @@ class TensorConstants:
             if fits and self.num_warps % groups == 0 and self.head_dim // 8 % (2 * groups) == 0:
                 return groups
         raise AssertionError(f"no read-out fits a head width of {self.head_dim}")
-
-    @property
-    def num_sums(self) -> int:
-        """Sums of S per lane."""
-        return self.features_per_channel * self.head_dim // 2
 
     @property
     def block_tiles(self) -> int:
@@ -131,16 +167,6 @@ class TensorConstants:
     # and two tiles of q behind it; z at the end.
 
     @property
-    def row_bytes(self) -> int:
-        """Bytes of a token in a tile, and of a row of S."""
-        return 2 * self.head_dim
-
-    @property
-    def tile_bytes(self) -> int:
-        """Bytes of a tile."""
-        return TILE_TOKENS * self.row_bytes
-
-    @property
     def query_start(self) -> int:
         """Where the tiles of q start."""
         return max(2 * self.tile_bytes, self.num_features * self.row_bytes)
@@ -154,20 +180,6 @@ class TensorConstants:
     def shared_bytes(self) -> int:
         """Bytes of dynamic shared memory."""
         return self.z_start + 4 * self.num_features
-
-    # Chunk c of row r lies in place c ^ swizzle(r), so that the same chunk of 8 rows, which is what
-    # ldmatrix reads at once, is in 8 different groups of 4 banks.
-
-    @property
-    def swizzle_mask(self) -> int:
-        """Bits of the chunk that change: those below the largest power of two in D / 8."""
-        chunks = self.head_dim // 8
-        return min(chunks & -chunks, 8) - 1
-
-    @property
-    def swizzle_shift(self) -> int:
-        """The row's bits that do it start here: nearer rows are in other banks anyway."""
-        return (8 // (self.swizzle_mask + 1)).bit_length() - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,12 +252,7 @@ def choose_tensor_plan(
     if head_dim != value_dim or head_dim not in TENSOR_HEAD_DIMS:
         return None
     constants = TensorConstants(feature_map, dtype, head_dim, save_state)
-    few = batch_heads < ENOUGH_CTAS and max(num_queries, num_keys) > SHORT
-    wanted = split or (-(-ENOUGH_CTAS // max(batch_heads, 1)) if few else 1)
-    least = TILE_TOKENS if split else MIN_PART_TOKENS
-    query_tokens, key_tokens = (
-        _part_tokens(tokens, wanted, least) for tokens in (num_queries, num_keys)
-    )
+    query_tokens, key_tokens = split_tokens(batch_heads, num_queries, num_keys, split)
     return TensorPlan(
         constants,
         batch_heads,
@@ -256,6 +263,23 @@ def choose_tensor_plan(
         key_part_tokens=key_tokens,
         query_part_tokens=query_tokens,
     )
+
+
+def split_tokens(
+    batch_heads: int, num_queries: int, num_keys: int, split: int = 0
+) -> tuple[int, int]:
+    """Return how many queries, and how many keys, are the work of one CTA.
+
+    Args:
+        batch_heads: B H.
+        num_queries: N.
+        num_keys: L.
+        split: Parts of a head; 0 lets few heads of many tokens be split.
+    """
+    few = batch_heads < ENOUGH_CTAS and max(num_queries, num_keys) > SHORT
+    parts = split or (-(-ENOUGH_CTAS // max(batch_heads, 1)) if few else 1)
+    least = TILE_TOKENS if split else MIN_PART_TOKENS
+    return _part_tokens(num_queries, parts, least), _part_tokens(num_keys, parts, least)
 
 
 def _part_tokens(tokens: int, parts: int, least: int) -> int:

@@ -37,7 +37,10 @@ def build_fetch_state(constants: TensorConstants, ops: Operations) -> Operation:
     thread_number, warp_number = ops.thread_number, ops.warp_number
     load_global_2, store_shared, select = ops.load_global_2, ops.store_shared, ops.select
     store_shared_word, pack = ops.store_shared_word, ops.pack
-    state_place, head_dim = build_state_place(constants, ops), constants.head_dim
+    state_place, head_dim = (
+        build_state_place(constants, ops, constants.block_tiles),
+        constants.head_dim,
+    )
     num_features, z_place = constants.num_features, constants.z_start
     rows = constants.num_threads // (head_dim // 2)
     passes, z_passes = num_features // rows, -(-num_features // 64)

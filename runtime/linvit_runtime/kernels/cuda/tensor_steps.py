@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from linvit_runtime.kernels.cuda.ptx_ops import Operation, Operations
-from linvit_runtime.kernels.cuda.tensor_plan import TILE_TOKENS, TensorConstants
+from linvit_runtime.kernels.cuda.tensor_plan import TILE_TOKENS, HeadConstants
 
 Pointer = Any
 """A pointer to half-precision values as uint16, or to float32."""
@@ -19,7 +19,7 @@ Registers = Any
 """A `cuda.local.array` that is held in registers."""
 
 
-def build_place(constants: TensorConstants, ops: Operations) -> Operation:
+def build_place(constants: HeadConstants, ops: Operations) -> Operation:
     """Make `place(row, chunk)`: where in a tile a chunk lies."""
     row_bytes = constants.row_bytes
     mask, shift = constants.swizzle_mask, constants.swizzle_shift
@@ -30,7 +30,7 @@ def build_place(constants: TensorConstants, ops: Operations) -> Operation:
     return ops.device(place)
 
 
-def build_copy_tile(constants: TensorConstants, ops: Operations) -> Operation:
+def build_copy_tile(constants: HeadConstants, ops: Operations) -> Operation:
     """Make `copy_tile(tile, x, start, token_stride, tokens_left)`, which all threads call."""
     thread_number, copy_async_16 = ops.thread_number, ops.copy_async_16
     chunks, row_bytes = constants.head_dim // 8, constants.row_bytes
@@ -52,7 +52,7 @@ def build_copy_tile(constants: TensorConstants, ops: Operations) -> Operation:
     return ops.device(copy_tile)
 
 
-def build_feature_pair(constants: TensorConstants, ops: Operations) -> Operation:
+def build_feature_pair(constants: HeadConstants, ops: Operations) -> Operation:
     """Make `feature_pair(word, part)`: phi of two channels; `part` 1 is the half for -x.
 
     A softmax has been taken in place before, by `softmax_rows`.
@@ -87,7 +87,7 @@ def build_feature_pair(constants: TensorConstants, ops: Operations) -> Operation
     return ops.device(by_name[constants.feature_map])
 
 
-def build_softmax_rows(constants: TensorConstants, ops: Operations) -> Operation:
+def build_softmax_rows(constants: HeadConstants, ops: Operations) -> Operation:
     """Make `softmax_rows(tile)`: softmax over the channels of each token of a tile, in place.
 
     A row is the work of two or four neighbouring lanes. The caller puts barriers around it. For the
@@ -141,9 +141,9 @@ def build_softmax_rows(constants: TensorConstants, ops: Operations) -> Operation
     return ops.device(softmax_rows if constants.feature_map == "softmax" else nothing)
 
 
-def build_state_place(constants: TensorConstants, ops: Operations) -> Operation:
+def build_state_place(constants: HeadConstants, ops: Operations, block_tiles: int) -> Operation:
     """Make `state_place(feature, pair)`: where two adjacent true columns of S lie in shared."""
-    place, block_tiles = build_place(constants, ops), constants.block_tiles
+    place = build_place(constants, ops)
     block_pairs = 4 * block_tiles
 
     def state_place(feature: int, pair: int) -> int:

@@ -16,7 +16,7 @@ Legend: g = lane / 4, t = lane % 4; tile as a stage of shared memory 64 tokens, 
 """
 
 from linvit_runtime.kernels.cuda.ptx_ops import Operation, Operations
-from linvit_runtime.kernels.cuda.tensor_plan import TILE_TOKENS, TensorConstants
+from linvit_runtime.kernels.cuda.tensor_plan import TILE_TOKENS, HeadConstants, TensorConstants
 from linvit_runtime.kernels.cuda.tensor_steps import (
     Pointer,
     Registers,
@@ -135,7 +135,10 @@ def build_put_state(
     """Make `put_state`, which ends the first phase; z goes to shared memory in any case."""
     thread_number, warp_number, select = ops.thread_number, ops.warp_number, ops.select
     pack, store_shared, store_shared_word = ops.pack, ops.store_shared, ops.store_shared_word
-    store_global_2, state_place = ops.store_global_2, build_state_place(constants, ops)
+    store_global_2, state_place = (
+        ops.store_global_2,
+        build_state_place(constants, ops, constants.block_tiles),
+    )
     head_dim, parts = constants.head_dim, constants.features_per_channel
     z_place = constants.z_start
     value_tiles = head_dim // 8
@@ -172,11 +175,11 @@ def build_put_state(
     return ops.device(put_state)
 
 
-def build_write_z(constants: TensorConstants, ops: Operations) -> Operation:
+def build_write_z(constants: HeadConstants, ops: Operations, z_place: int) -> Operation:
     """Make `write_z(shared, z, z_start)`."""
     thread_number, select = ops.thread_number, ops.select
     load_shared, store_global_2 = ops.load_shared, ops.store_global_2
-    num_features, z_place = constants.num_features, constants.z_start
+    num_features = constants.num_features
 
     def write_z(shared: int, z: Pointer, z_start: int) -> None:
         """Write z from shared to global memory; there are threads enough for all pairs."""

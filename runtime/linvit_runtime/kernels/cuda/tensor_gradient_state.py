@@ -1,0 +1,247 @@
+"""Steps of the tensor-core backward pass around a state: S, and its gradient, summed over queries.
+
+With r and s of `tensor_gradients.py`, the gradients are sums over the queries of a head::
+
+    dS = sum_n (r phi(q))_n dout_n^T        dz = -sum_n s_n (r phi(q))_n
+
+Warp w owns 16 channels of q with all their features, as in `tensor_sums.py`: r phi(q) is A, rounded
+to half precision, and dout is B. dz is added up in float32 beside it.
+
+Half precision needs care, because float16 has few small numbers and no large ones:
+
+* r phi(q) is multiplied by Z = sum_f |z_f|. Its average, weighted by z, is then 1, however long the
+  vectors are. A feature that the keys hardly have may be more than float16 holds, and is cut off.
+* A state is divided by `back`, which makes its largest number 256, whatever the scale of the loss.
+
+Legend: c the scale; g = lane / 4, t = lane % 4; tile as a stage of shared memory 64 tokens, as an
+operand of `mma` 8 columns; chunk 16 bytes.
+"""
+
+from linvit_runtime.kernels.cuda.ptx_ops import Operation, Operations
+from linvit_runtime.kernels.cuda.tensor_gradient_plan import GradientConstants
+from linvit_runtime.kernels.cuda.tensor_plan import TILE_TOKENS
+from linvit_runtime.kernels.cuda.tensor_steps import (
+    Pointer,
+    Registers,
+    build_feature_pair,
+    build_place,
+    build_state_place,
+)
+
+LARGEST = 256.0
+"""The largest number of a state in half precision."""
+
+_SMALLEST = 1e-30  # so that a state of zeros has a `back`
+_LARGEST_FLOAT16 = 65504.0
+
+
+def _build_state_place(constants: GradientConstants, ops: Operations) -> Operation:
+    """Make `place(feature, pair)`: where two true columns of a row lie; rows are permuted too."""
+    state_place = build_state_place(constants, ops, constants.block_tiles)
+    lane_channels, block_channels = 2 * constants.block_tiles, 8 * constants.block_tiles
+
+    def place(feature: int, pair: int) -> int:
+        block = feature // block_channels
+        inside = feature - block * block_channels
+        lane_of_4 = inside // lane_channels
+        channel = inside - lane_of_4 * lane_channels
+        tile = channel >> 1
+        row = block * block_channels + 8 * tile + 2 * lane_of_4 + (channel & 1)
+        return state_place(row, pair)
+
+    return ops.device(place)
+
+
+def _build_largest_of_all(constants: GradientConstants, ops: Operations) -> Operation:
+    warp_number, maximum = ops.warp_number, ops.maximum
+    cuda, shuffle_xor, float32 = ops.cuda, ops.shuffle_xor, ops.float32
+    store_shared, load_shared = ops.store_shared, ops.load_shared
+    num_warps, largest_place = constants.num_warps, constants.largest_start
+
+    def largest_of_all(shared: int, largest: float) -> float:
+        """The largest number that any thread of the CTA has; all threads call it."""
+        for i in range(5):
+            largest = maximum(largest, shuffle_xor(largest, 1 << i))
+        store_shared(shared + largest_place + 4 * warp_number(), largest)
+        cuda.syncthreads()
+        for i in range(num_warps):
+            largest = maximum(largest, load_shared(shared + largest_place + 4 * i))
+        return maximum(largest, float32(_SMALLEST))
+
+    return ops.device(largest_of_all)
+
+
+def build_fetch_state(constants: GradientConstants, ops: Operations) -> Operation:
+    """Make `fetch_state`, which brings S and z, or their gradients, into shared memory."""
+    cuda, float32, maximum = ops.cuda, ops.float32, ops.maximum
+    thread_number, warp_number, select = ops.thread_number, ops.warp_number, ops.select
+    load_global_2, pack, reciprocal = ops.load_global_2, ops.pack, ops.reciprocal
+    store_shared, store_shared_word = ops.store_shared, ops.store_shared_word
+    place, largest_of_all = (
+        _build_state_place(constants, ops),
+        _build_largest_of_all(constants, ops),
+    )
+    head_dim, num_features = constants.head_dim, constants.num_features
+    z_place = constants.z_start
+    rows = constants.num_threads // (head_dim // 2)
+    passes, z_passes = num_features // rows, -(-num_features // 64)
+
+    def fetch_state(shared: int, S: Pointer, S_start: int, z: Pointer, z_start: int) -> float:
+        """Return `back`. A barrier must follow."""
+        two = cuda.local.array(2, float32)
+        row = thread_number() // (head_dim // 2)
+        pair = thread_number() - row * (head_dim // 2)
+        largest = float32(0)
+        for i in range(passes):
+            load_global_2(two, 0, S, S_start + (row + i * rows) * head_dim + 2 * pair)
+            largest = maximum(largest, maximum(maximum(two[0], -two[0]), maximum(two[1], -two[1])))
+        largest = largest_of_all(shared, largest)
+        factor = float32(LARGEST) * reciprocal(largest)
+        for i in range(passes):
+            feature = row + i * rows
+            load_global_2(two, 0, S, S_start + feature * head_dim + 2 * pair)
+            store_shared_word(shared + place(feature, pair), pack(two[0] * factor, two[1] * factor))
+        if warp_number() == 0:
+            for i in range(z_passes):
+                feature = 64 * i + 2 * thread_number()
+                feature = select(feature < num_features, feature, 0)  # again, with equal values
+                load_global_2(two, 0, z, z_start + feature)
+                store_shared(shared + z_place + 4 * feature, two[0])
+                store_shared(shared + z_place + 4 * feature + 4, two[1])
+        return largest * float32(1 / LARGEST)
+
+    return ops.device(fetch_state)
+
+
+def build_sum_z(constants: GradientConstants, ops: Operations) -> Operation:
+    """Make `sum_z(shared)`: Z, the sum of |z|, to every thread."""
+    thread_number, select, float32 = ops.thread_number, ops.select, ops.float32
+    load_shared, shuffle_xor, maximum = ops.load_shared, ops.shuffle_xor, ops.maximum
+    num_features, z_place = constants.num_features, constants.z_start
+    passes = -(-num_features // 32)
+
+    def sum_z(shared: int) -> float:
+        total = float32(0)
+        for i in range(passes):
+            feature = 32 * i + (thread_number() & 31)
+            valid = feature < num_features
+            z = load_shared(shared + z_place + 4 * select(valid, feature, 0))
+            total += select(valid, maximum(z, -z), float32(0))
+        for i in range(5):
+            total += shuffle_xor(total, 1 << i)
+        return maximum(total, float32(_SMALLEST))
+
+    return ops.device(sum_z)
+
+
+def build_add_tile(constants: GradientConstants, ops: Operations) -> Operation:
+    """Make the step that adds a tile to the gradients of S and z."""
+    cuda, uint32, float32, mma = ops.cuda, ops.uint32, ops.float32, ops.mma
+    thread_number, warp_number = ops.thread_number, ops.warp_number
+    ldmatrix_trans, load_shared = ops.ldmatrix_trans, ops.load_shared
+    low, high, pack, maximum = ops.low, ops.high, ops.pack, ops.maximum
+    place, feature_pair = build_place(constants, ops), build_feature_pair(constants, ops)
+    parts, row_bytes = constants.features_per_channel, constants.row_bytes
+    value_tiles = constants.head_dim // 8
+    num_words, pairs = 2 * value_tiles, value_tiles // 2
+    weights_place, slopes_place = constants.weights_start, constants.slopes_start
+    is_bounded = constants.half_type == "float16"
+
+    def add_tile(
+        shared: int, queries: int, grad_outs: int, tokens_left: int,
+        sums: Registers, z_sums: Registers,
+    ) -> None:  # fmt: skip
+        loaded = cuda.local.array(4, uint32)
+        features = cuda.local.array(4, uint32)
+        factors = cuda.local.array(num_words, uint32)
+        weights = cuda.local.array(4, float32)
+        slopes = cuda.local.array(4, float32)
+        lane = thread_number() & 31
+        # Rows and chunks that ldmatrix wants of this lane; the matrices of A come in another order.
+        query_row = (lane & 7) + ((lane >> 4) << 3)
+        query_place = queries + place(query_row, 2 * warp_number() + ((lane >> 3) & 1))
+        end = min(TILE_TOKENS, tokens_left)
+        step = 0
+        while step < end:
+            offset = step * row_bytes
+            ldmatrix_trans(loaded, 0, query_place + offset)
+            for pair in range(pairs):
+                at = grad_outs + place(lane & 15, 2 * pair + (lane >> 4))
+                ldmatrix_trans(factors, 4 * pair, at + offset)
+            for i in range(4):
+                token = step + 2 * (lane & 3) + (i & 1) + 8 * (i >> 1)
+                weights[i] = load_shared(shared + weights_place + 4 * token)
+                slopes[i] = load_shared(shared + slopes_place + 4 * token)
+            for part in range(parts):
+                for word in range(4):
+                    pair_of_features = feature_pair(loaded[word], part)
+                    first = word >> 1 << 1  # words 0 and 1 are two tokens, 2 and 3 two others
+                    a = low(pair_of_features) * weights[first]
+                    b = high(pair_of_features) * weights[first + 1]
+                    if is_bounded:
+                        a = -maximum(-a, float32(-_LARGEST_FLOAT16))
+                        b = -maximum(-b, float32(-_LARGEST_FLOAT16))
+                    z_sums[2 * part + (word & 1)] -= a * slopes[first] + b * slopes[first + 1]
+                    features[word] = pack(a, b)
+                for tile in range(value_tiles):
+                    mma(sums, 4 * (part * value_tiles + tile), features, 0, factors, 2 * tile)
+            step += 16
+
+    return ops.device(add_tile)
+
+
+def build_put_state_gradient(
+    constants: GradientConstants, ops: Operations, to_global: bool
+) -> Operation:
+    """Make the step that leaves the gradients of S and z where they are read next."""
+    thread_number, warp_number = ops.thread_number, ops.warp_number
+    pack, maximum, reciprocal, float32 = ops.pack, ops.maximum, ops.reciprocal, ops.float32
+    store_shared, store_shared_word = ops.store_shared, ops.store_shared_word
+    store_global_2, shuffle_xor = ops.store_global_2, ops.shuffle_xor
+    place, largest_of_all = (
+        _build_state_place(constants, ops),
+        _build_largest_of_all(constants, ops),
+    )
+    head_dim, parts, num_sums = (
+        constants.head_dim,
+        constants.features_per_channel,
+        constants.num_sums,
+    )
+    num_z_sums, value_tiles, z_place = 2 * parts, head_dim // 8, constants.z_start
+
+    def put_state_gradient(
+        shared: int, sums: Registers, z_sums: Registers, factor: float, S: Pointer, S_start: int
+    ) -> float:
+        """Multiply by `factor`; S to global or shared memory, z to shared. Returns `back`.
+
+        A barrier must follow.
+        """
+        lane = thread_number() & 31
+        first_feature = 16 * warp_number()
+        largest = float32(0)
+        if not to_global:
+            for i in range(num_sums):
+                largest = maximum(largest, maximum(sums[i], -sums[i]))
+            largest = largest_of_all(shared, largest)
+        to_half = float32(LARGEST) * reciprocal(largest)
+        for part in range(parts):
+            for lower in range(2):
+                feature = part * head_dim + first_feature + 8 * lower + (lane >> 2)
+                for tile in range(value_tiles):
+                    i = 4 * (part * value_tiles + tile) + 2 * lower
+                    a, b = sums[i], sums[i + 1]
+                    pair = 4 * tile + (lane & 3)
+                    if to_global:
+                        at = S_start + feature * head_dim + 2 * pair
+                        store_global_2(S, at, a * factor, b * factor, True)
+                    else:
+                        at = shared + place(feature, pair)
+                        store_shared_word(at, pack(a * to_half, b * to_half))
+        for i in range(num_z_sums):
+            total = z_sums[i] + shuffle_xor(z_sums[i], 1)
+            total += shuffle_xor(total, 2)
+            feature = (i >> 1) * head_dim + first_feature + 8 * (i & 1) + (lane >> 2)
+            store_shared(shared + z_place + 4 * feature, total * factor)
+        return largest * factor * float32(1 / LARGEST)
+
+    return ops.device(put_state_gradient)
