@@ -1,6 +1,7 @@
 """Linear attention as a torch operator, on the fastest implementation that a call's device has.
 
-`linear_attention(q, k, v, feature_map="split_relu")` takes `[B, N, H, D]` to `[B, N, H*D]`. The
+`linear_attention(q, k, v, feature_map="split_relu")` takes `[B, N, H, D]` to `[B, N, H*D]`;
+`linear_attention_qkvpacked` takes the three in one tensor, `[B, N, 3, H, D]`. The
 README beside this file says which module does what.
 
 torch loads with the first use of a name, not with the package: the compiler asks modules of it,
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from linvit_runtime.kernels.dispatch import backends_used, torch_reasons
     from linvit_runtime.kernels.explanation import Explanation, explain
     from linvit_runtime.kernels.feature_maps import FEATURE_MAPS
+    from linvit_runtime.kernels.packed import linear_attention_qkvpacked
     from linvit_runtime.kernels.random_features import favor_features
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "explain",
     "favor_features",
     "linear_attention",
+    "linear_attention_qkvpacked",
     "torch_reasons",
 ]
 
@@ -34,6 +37,7 @@ _MODULES = {
     "explain": "explanation",
     "favor_features": "random_features",
     "linear_attention": "attention",
+    "linear_attention_qkvpacked": "packed",
     "torch_reasons": "dispatch",
 }
 

@@ -21,10 +21,11 @@ from linvit_runtime.kernels.library import (
 )
 from linvit_runtime.kernels.random_features import favor_features
 
-# Of any device type. To ask for one takes the name of q's, which torch makes anew at every call.
-_autocast_is_on: Callable[[], bool] = torch._C._is_any_autocast_enabled
+autocast_is_on: Callable[[], bool] = torch._C._is_any_autocast_enabled
+"""Whether it is for any device: to ask for one takes its name, which torch makes at every call."""
 
-_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""What linear attention is computed of."""
 
 
 FAVOR = "favor"
@@ -85,8 +86,8 @@ def linear_attention(
         feature_map_named(feature_map)
     if not 0 <= eps < math.inf:
         raise ValueError(f"linear_attention: eps is {eps}; it must be finite and at least 0")
-    if _autocast_is_on():
-        q, k, v = _autocast(q, k, v, feature_map)
+    if autocast_is_on():
+        q, k, v = autocast(feature_map, q, k, v)
     if not _fit(q, k, v):
         _raise_misfit(q, k, v)
     if feature_map == FAVOR or projection is not None:
@@ -112,28 +113,38 @@ class _LinearAttention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        # Grad mode is on here only under create_graph=True. `once_differentiable` would let the
-        # second-order term vanish silently whenever grad_out is a constant.
-        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            raise RuntimeError(
-                "linear_attention has no second derivative: differentiate without create_graph=True"
-            )
+        refuse_second_derivative("linear_attention")
         gradients = linear_attention_backward_op(*grad_outputs, *ctx.saved_tensors, *ctx.options)
         return (*gradients, None, None)
 
 
-def _autocast(q: Tensor, k: Tensor, v: Tensor, feature_map: str) -> tuple[Tensor, Tensor, Tensor]:
+def refuse_second_derivative(name: str) -> None:
+    """Raise RuntimeError in a backward pass that is to be differentiated itself."""
+    # Grad mode is on there only under create_graph=True. `once_differentiable` would let the
+    # second-order term vanish silently whenever grad_out is a constant.
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        raise RuntimeError(
+            f"{name} has no second derivative: differentiate without create_graph=True"
+        )
+
+
+def autocast(feature_map: str, *inputs: Tensor) -> tuple[Tensor, ...]:
     """Convert to the autocast dtype if autocast is on here; float64 is exempt, as in torch.
 
     Features stay as wide as they were made: exponentials may not fit into half precision.
     """
-    device_type = q.device.type
-    if q.is_meta or not torch.is_autocast_enabled(device_type) or q.dtype == torch.float64:
-        return q, k, v  # the meta device has no autocast to ask about
+    first = inputs[0]
+    device_type = first.device.type
+    if (
+        first.is_meta  # the meta device has no autocast to ask about
+        or not torch.is_autocast_enabled(device_type)
+        or first.dtype == torch.float64
+    ):
+        return inputs
     dtype = torch.get_autocast_dtype(device_type)
     if feature_map == "identity":
-        dtype = functools.reduce(torch.promote_types, (q.dtype, k.dtype, v.dtype))
-    return q.to(dtype), k.to(dtype), v.to(dtype)
+        dtype = functools.reduce(torch.promote_types, [x.dtype for x in inputs])
+    return tuple([x.to(dtype) for x in inputs])
 
 
 def _checked_projection(projection: Tensor | None, q: Tensor, feature_map: str) -> Tensor:
@@ -173,7 +184,7 @@ def _raise_misfit(q: Tensor, k: Tensor, v: Tensor) -> None:
                 f"linear_attention: {name} has shape {list(tensor.shape)}; "
                 "it needs at least one head, of width at least one"
             )
-    if q.dtype not in _DTYPES:
+    if q.dtype not in DTYPES:
         raise ValueError(f"linear_attention: q is {q.dtype}; it must be a floating-point dtype")
     for name, tensor in (("k", k), ("v", v)):
         if tensor.dtype != q.dtype:
@@ -204,7 +215,7 @@ def _fit(q: Tensor, k: Tensor, v: Tensor) -> bool:
         k_shape == (batch, keys, heads, width)
         and v_shape == (batch, keys, heads, value_width)
         and heads * width * value_width > 0
-        and dtype in _DTYPES
+        and dtype in DTYPES
         and dtype == k.dtype
         and dtype == v.dtype
         and device == k.device

@@ -11,7 +11,7 @@ run's manifest.
 import functools
 import importlib.util
 import warnings
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,6 +25,7 @@ from linvit_runtime.kernels.cuda.launch import current_device
 from linvit_runtime.kernels.feature_maps import feature_map_named
 from linvit_runtime.kernels.quadratic import attention_by_weights
 from linvit_runtime.kernels.support import REFERENCE, cpu_obstacle
+from linvit_runtime.kernels.torch_backend import Gradients
 
 # Dicts serve as ordered sets: backends, and reasons for torch, in the order of their first use.
 _used: dict[Direction, dict[str, None]] = {"forward": {}, "backward": {}}
@@ -104,15 +105,16 @@ def cpu_backward(
     z: Tensor,
     feature_map: str,
     eps: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Run the backward pass on a CPU: dq, dk and dv as `torch_backend.backward`."""
+    into: Gradients | None = None,
+) -> Gradients:
+    """Run the backward pass on a CPU: dq, dk and dv as `torch_backend.backward`, in `into`."""
     plan = _cpu_plan(q, k, v, feature_map)
     if plan is None:
-        return backward(grad_out, q, k, v, S, z, feature_map, eps)
+        return backward(grad_out, q, k, v, S, z, feature_map, eps, into)
     from linvit_runtime.kernels.cpu import launch as cpu_launch
 
     _used["backward"]["numba-cpu"] = None
-    return cpu_launch.backward(grad_out, q, k, v, S, z, plan, eps)
+    return cpu_launch.backward(grad_out, q, k, v, S, z, plan, eps, into)
 
 
 def cuda_forward(
@@ -146,17 +148,18 @@ def cuda_backward(
     z: Tensor,
     feature_map: str,
     eps: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Run the backward pass on a CUDA device: dq, dk and dv as `torch_backend.backward`."""
+    into: Gradients | None = None,
+) -> Gradients:
+    """Run the backward pass on a CUDA device: as `torch_backend.backward`, in `into`."""
     device = q.get_device()
     run = _cuda_pass("backward", feature_map, q.dtype, q.shape, v.shape, False, device)
     if run is None:
-        return backward(grad_out, q, k, v, S, z, feature_map, eps)
+        return backward(grad_out, q, k, v, S, z, feature_map, eps, into)
     _used["backward"][run.backend] = None
     if device == current_device():
-        return run(grad_out, q, k, v, S, z, eps)
+        return run(grad_out, q, k, v, S, z, eps, into)
     with torch.cuda.device(device):
-        return run(grad_out, q, k, v, S, z, eps)
+        return run(grad_out, q, k, v, S, z, eps, into)
 
 
 def backward(
@@ -168,10 +171,31 @@ def backward(
     z: Tensor,
     feature_map: str,
     eps: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Run the backward pass on any device: dq, dk and dv as `torch_backend.backward`."""
+    into: Gradients | None = None,
+) -> Gradients:
+    """Run the backward pass on any device: dq, dk and dv as `torch_backend.backward`, in `into`."""
     _used["backward"]["torch"] = None
-    return torch_backend.backward(grad_out, q, k, v, S, z, feature_map_named(feature_map), eps)
+    phi = feature_map_named(feature_map)
+    gradients = torch_backend.backward(grad_out, q, k, v, S, z, phi, eps)
+    if into is None:
+        return gradients
+    for view, gradient in zip(into, gradients, strict=True):
+        view.copy_(gradient)
+    return into
+
+
+def qkvpacked(backward_pass: Callable[..., Gradients]) -> Callable[..., Tensor]:
+    """Make of a backward pass one for q, k and v in one tensor, whose gradient is one tensor."""
+
+    def run(
+        grad_out: Tensor, qkv: Tensor, S: Tensor, z: Tensor, feature_map: str, eps: float
+    ) -> Tensor:
+        gradient = qkv.new_empty(qkv.shape)
+        into = gradient.unbind(2)
+        backward_pass(grad_out, *qkv.unbind(2), S, z, feature_map, eps, into)
+        return gradient
+
+    return run
 
 
 def _cpu_forward(

@@ -2,9 +2,10 @@
 
 There are three, because an operator has a fixed number of results: `linear_attention` for
 inference, `linear_attention_train`, which also returns the state (S, z) that the backward pass
-needs, and `linear_attention_backward`. None is differentiable by itself: `attention.py` wraps an
-`autograd.Function` around them. That and `Library.define` instead of `custom_op` is the cheapest
-combination per call, and the one torch's maintainers recommend.
+needs, and `linear_attention_backward`; a fourth, `linear_attention_qkvpacked_backward`, gives the
+gradients of q, k and v in one tensor. None is differentiable by itself: `attention.py` and
+`packed.py` wrap an `autograd.Function` around them. That and `Library.define` instead of
+`custom_op` is the cheapest combination per call, and the one torch's maintainers recommend.
 """
 
 from collections.abc import Callable
@@ -25,6 +26,8 @@ _SCHEMAS = (
     f"linear_attention_train({_INPUTS}, {_OPTIONS}) -> (Tensor out, Tensor S, Tensor z)",
     f"linear_attention_backward(Tensor grad_out, {_INPUTS}, Tensor S, Tensor z, {_OPTIONS})"
     " -> (Tensor grad_q, Tensor grad_k, Tensor grad_v)",
+    "linear_attention_qkvpacked_backward"
+    f"(Tensor grad_out, Tensor qkv, Tensor S, Tensor z, {_OPTIONS}) -> Tensor",
 )
 
 # Inductor may otherwise hand over copies in a layout of its choice: the kernels read views of one
@@ -38,6 +41,9 @@ for _schema in _SCHEMAS:
 linear_attention_op = torch.ops.linvit.linear_attention.default
 linear_attention_train_op = torch.ops.linvit.linear_attention_train.default
 linear_attention_backward_op = torch.ops.linvit.linear_attention_backward.default
+linear_attention_qkvpacked_backward_op = (
+    torch.ops.linvit.linear_attention_qkvpacked_backward.default
+)
 
 
 def _fake_out(q: Tensor, k: Tensor, v: Tensor, feature_map: str, eps: float) -> Tensor:
@@ -59,6 +65,10 @@ def _fake_gradients(
     grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, *_: object
 ) -> tuple[Tensor, Tensor, Tensor]:
     return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
+
+
+def _fake_packed_gradient(grad_out: Tensor, qkv: Tensor, *_: object) -> Tensor:
+    return qkv.new_empty(qkv.shape)
 
 
 def _without_autocast(operator: Callable[..., Any]) -> Callable[..., Any]:
@@ -102,25 +112,62 @@ def _backward_flops(grad_out_shape: torch.Size, *args: Any, **_: object) -> int:
     return 2 * _forward_flops(q_shape, k_shape, v_shape, feature_map)
 
 
-def _register(operator: Any, kernel: Callable[..., Any], fake: Callable[..., Any]) -> None:
+def _packed_backward_flops(
+    grad_out_shape: torch.Size, qkv_shape: torch.Size, *args: Any, **_: object
+) -> int:
+    """Count what the backward pass of its three parts counts."""
+    shape = torch.Size((*qkv_shape[:2], *qkv_shape[3:]))
+    return _backward_flops(grad_out_shape, shape, shape, shape, *args)
+
+
+def _register(
+    operator: Any,
+    fake: Callable[..., Any],
+    *,
+    anywhere: Callable[..., Any],
+    cpu: Callable[..., Any],
+    cuda: Callable[..., Any],
+) -> None:
     name = operator.name()
-    _library.impl(name, kernel, "CompositeExplicitAutograd")
+    _library.impl(name, anywhere, "CompositeExplicitAutograd")
+    _library.impl(name, cpu, "CPU")
+    _library.impl(name, cuda, "CUDA")
     torch.library.register_fake(name, fake, lib=_library)
     for key in ("AutocastCPU", "AutocastCUDA"):
         _library.impl(name, _without_autocast(operator), key)
 
 
-_register(linear_attention_op, dispatch.forward_without_state, _fake_out)
-_register(linear_attention_train_op, dispatch.forward, _fake_out_and_state)
-_register(linear_attention_backward_op, dispatch.backward, _fake_gradients)
-_library.impl(linear_attention_op.name(), dispatch.cpu_forward_without_state, "CPU")
-_library.impl(linear_attention_train_op.name(), dispatch.cpu_forward, "CPU")
-_library.impl(linear_attention_backward_op.name(), dispatch.cpu_backward, "CPU")
-_library.impl(linear_attention_op.name(), dispatch.cuda_forward_without_state, "CUDA")
-_library.impl(linear_attention_train_op.name(), dispatch.cuda_forward, "CUDA")
-_library.impl(linear_attention_backward_op.name(), dispatch.cuda_backward, "CUDA")
+_register(
+    linear_attention_op,
+    _fake_out,
+    anywhere=dispatch.forward_without_state,
+    cpu=dispatch.cpu_forward_without_state,
+    cuda=dispatch.cuda_forward_without_state,
+)
+_register(
+    linear_attention_train_op,
+    _fake_out_and_state,
+    anywhere=dispatch.forward,
+    cpu=dispatch.cpu_forward,
+    cuda=dispatch.cuda_forward,
+)
+_register(
+    linear_attention_backward_op,
+    _fake_gradients,
+    anywhere=dispatch.backward,
+    cpu=dispatch.cpu_backward,
+    cuda=dispatch.cuda_backward,
+)
+_register(
+    linear_attention_qkvpacked_backward_op,
+    _fake_packed_gradient,
+    anywhere=dispatch.qkvpacked(dispatch.backward),
+    cpu=dispatch.qkvpacked(dispatch.cpu_backward),
+    cuda=dispatch.qkvpacked(dispatch.cuda_backward),
+)
 
 register_flop_formula([torch.ops.linvit.linear_attention, torch.ops.linvit.linear_attention_train])(
     _forward_flops
 )
 register_flop_formula(torch.ops.linvit.linear_attention_backward)(_backward_flops)
+register_flop_formula(torch.ops.linvit.linear_attention_qkvpacked_backward)(_packed_backward_flops)

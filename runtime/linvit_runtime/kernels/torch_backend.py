@@ -27,6 +27,9 @@ from torch import Tensor
 
 from linvit_runtime.kernels.feature_maps import FeatureMap
 
+Gradients = tuple[Tensor, Tensor, Tensor]
+"""dq `[B, N, H, D]`, dk `[B, L, H, D]` and dv `[B, L, H, E]`, in the dtype of q."""
+
 
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     """Return the dtype in which inputs of `dtype` are computed: float32, or float64 for float64."""

@@ -52,6 +52,9 @@ BACKWARD_ARGUMENTS = (
     *("q_batch", "q_token", "q_head"),
     *("k_batch", "k_token", "k_head"),
     *("v_batch", "v_token", "v_head"),
+    *("grad_q_batch", "grad_q_token", "grad_q_head"),
+    *("grad_k_batch", "grad_k_token", "grad_k_head"),
+    *("grad_v_batch", "grad_v_token", "grad_v_head"),
     *("threads", "tasks"),  # counters, from 0
     "options",  # two float32: the scale c of the STATE, and c eps
 )
@@ -87,6 +90,15 @@ BACKWARD_ARGUMENTS = (
     V_BATCH,
     V_TOKEN,
     V_HEAD,
+    GRAD_Q_BATCH,
+    GRAD_Q_TOKEN,
+    GRAD_Q_HEAD,
+    GRAD_K_BATCH,
+    GRAD_K_TOKEN,
+    GRAD_K_HEAD,
+    GRAD_V_BATCH,
+    GRAD_V_TOKEN,
+    GRAD_V_HEAD,
     THREADS,
     TASKS,
     OPTIONS,
@@ -134,6 +146,8 @@ def backward_kernel(plan: CpuPlan, version: int) -> Callable[[Any], int]:
         features = D * (1 + SIGNED)
         q_token, out_token = arguments[Q_TOKEN], arguments[OUT_TOKEN]
         k_token, v_token = arguments[K_TOKEN], arguments[V_TOKEN]
+        grad_q_token = arguments[GRAD_Q_TOKEN]
+        grad_k_token, grad_v_token = arguments[GRAD_K_TOKEN], arguments[GRAD_V_TOKEN]
         thread = take_ticket(arguments, THREADS)
         scratch = pointer_to(arguments[SCRATCH] + thread * arguments[SCRATCH_BYTES], FLOAT32)
         task = take_ticket(arguments, TASKS)
@@ -152,6 +166,9 @@ def backward_kernel(plan: CpuPlan, version: int) -> Callable[[Any], int]:
             out_start = image * arguments[OUT_BATCH] + head * arguments[OUT_HEAD]
             k_start = image * arguments[K_BATCH] + head * arguments[K_HEAD]
             v_start = image * arguments[V_BATCH] + head * arguments[V_HEAD]
+            grad_q_start = image * arguments[GRAD_Q_BATCH] + head * arguments[GRAD_Q_HEAD]
+            grad_k_start = image * arguments[GRAD_K_BATCH] + head * arguments[GRAD_K_HEAD]
+            grad_v_start = image * arguments[GRAD_V_BATCH] + head * arguments[GRAD_V_HEAD]
             for first in range(0, num_queries, TOKENS):
                 count = min(TOKENS, num_queries - first)
                 for i in range(count):
@@ -169,7 +186,7 @@ def backward_kernel(plan: CpuPlan, version: int) -> Callable[[Any], int]:
                     inverse = ONE / (product + scaled_eps)
                     numerator = dot(scratch, x, t, F_WIDTH, LANES)
                     w = numerator * inverse * inverse
-                    at = ((image * num_queries + first + i) * num_heads + head) * D
+                    at = grad_q_start + (first + i) * grad_q_token
                     write_input_gradient(
                         scratch, t, Z, x, inverse, w, numerator * inverse - w * product,
                         grad_q, at, D, X_WIDTH, LANES, MAP,
@@ -233,16 +250,17 @@ def backward_kernel(plan: CpuPlan, version: int) -> Callable[[Any], int]:
                     if MAP == SOFTMAX:
                         mean = dot(scratch, x, t, F_WIDTH, LANES)
                         mean += dot(scratch, x, GRAD_Z, F_WIDTH, LANES)
-                    token = (image * num_keys + first + i) * num_heads + head
+                    at = grad_k_start + (first + i) * grad_k_token
                     write_input_gradient(
                         scratch, t, GRAD_Z, x, ONE, -ONE, mean,
-                        grad_k, token * D, D, X_WIDTH, LANES, MAP,
+                        grad_k, at, D, X_WIDTH, LANES, MAP,
                     )  # fmt: skip
                     if SIGNED:
                         to_query(scratch, x, LINES, X_WIDTH, V_WIDTH, LANES)
+                        at = grad_v_start + (first + i) * grad_v_token
                         read(
                             scratch, GRAD_STATE, x, LINES, ONE, GS + i * V_WIDTH,
-                            grad_v, token * E, E, X_WIDTH, V_WIDTH, UNROLL, PANEL, LANES,
+                            grad_v, at, E, X_WIDTH, V_WIDTH, UNROLL, PANEL, LANES,
                         )  # fmt: skip
                 if not SIGNED:
                     project(
@@ -250,7 +268,7 @@ def backward_kernel(plan: CpuPlan, version: int) -> Callable[[Any], int]:
                         F_WIDTH, V_WIDTH, TOKEN_ROWS, PANEL, LANES,
                     )  # fmt: skip
                     for i in range(count):
-                        at = ((image * num_keys + first + i) * num_heads + head) * E
+                        at = grad_v_start + (first + i) * grad_v_token
                         write_row(scratch, GS + i * V_WIDTH, ONE, grad_v, at, E, LANES)
         return VERSION
 

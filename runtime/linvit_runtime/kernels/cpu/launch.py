@@ -24,7 +24,7 @@ from torch import Tensor
 from linvit_runtime.kernels.cpu import backward as backward_pass
 from linvit_runtime.kernels.cpu import forward as forward_pass
 from linvit_runtime.kernels.cpu.plan import CpuPlan
-from linvit_runtime.kernels.torch_backend import state_scale
+from linvit_runtime.kernels.torch_backend import Gradients, state_scale
 
 _TASK_WORTH_A_THREAD = 500_000
 """Multiply-adds that take about as long as waking another thread, some 20 microseconds."""
@@ -75,19 +75,22 @@ def backward(
     z: Tensor,
     plan: CpuPlan,
     eps: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute dq, dk and dv as `torch_backend.backward`."""
+    into: Gradients | None = None,
+) -> Gradients:
+    """Compute dq, dk and dv as `torch_backend.backward`.
+
+    They are written to `into`, views whose channels are adjacent, where it is given.
+    """
     q, k, v = _adjacent(q), _adjacent(k), _adjacent(v)
     batch, num_queries, num_heads, head_dim = q.shape
     num_keys, value_dim = v.shape[1], v.shape[3]
     grad_out = _adjacent(grad_out.unflatten(2, (num_heads, value_dim)))
     S, z = S.contiguous(), z.contiguous()
-    grads = q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
+    grads = into or (q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape))
     tasks = batch * num_heads
     work = 2 * tasks * (num_keys + num_queries) * S.shape[2] * value_dim
     threads = _threads(tasks, work)
     scratch = torch.empty(threads, plan.backward_scratch)
-    strides = (*grad_out.stride()[:3], *q.stride()[:3], *k.stride()[:3], *v.stride()[:3])
     _run(
         compiled_backward(plan),
         threads,
@@ -95,7 +98,7 @@ def backward(
             *(tensor.data_ptr() for tensor in (grad_out, q, k, v, S, z, *grads, scratch)),
             *(scratch.stride(0) * _FLOAT32_BYTES, num_queries, num_keys, num_heads, tasks),
             *(head_dim, value_dim),
-            *strides,
+            *(stride for view in (grad_out, q, k, v, *grads) for stride in view.stride()[:3]),
         ],
         state_scale(num_keys),
         eps,

@@ -20,18 +20,10 @@ from linvit_runtime.kernels.cuda.launch import Run, prepare
 from linvit_runtime.kernels.cuda.plan import SimtBackwardPlan, SimtPlan
 from linvit_runtime.kernels.cuda.simt_backward import backward_kernels
 from linvit_runtime.kernels.cuda.simt_forward import forward_kernel
-from linvit_runtime.kernels.cuda.tensor_forward import Launch, forward_launches
+from linvit_runtime.kernels.cuda.tensor_gradient_plan import TensorBackwardPlan
+from linvit_runtime.kernels.cuda.tensor_passes import TensorBackward, TensorForward
 from linvit_runtime.kernels.cuda.tensor_plan import TensorPlan
-from linvit_runtime.kernels.torch_backend import state_scale
-
-Forward = tuple[Tensor, Tensor, Tensor]
-"""The output `[B, N, H*E]` in the dtype of q, and S `[B, H, F, E]` and z `[B, H, F]` in float32."""
-
-Gradients = tuple[Tensor, Tensor, Tensor]
-"""dq `[B, N, H, D]`, dk `[B, L, H, D]` and dv `[B, L, H, E]` in the dtype of q."""
-
-Bound = tuple[Run, tuple[int, int, int], Callable[[Any], Any], tuple[int | float, ...]]
-"""A launch but for its tensors: how to run it, its grid, what chooses its tensors, its numbers."""
+from linvit_runtime.kernels.torch_backend import Gradients, state_scale
 
 
 class SimtForward:
@@ -161,98 +153,13 @@ class SimtBackward:
         return into
 
 
-class TensorForward:
-    """The forward pass by the tensor-core kernels, in half precision with float32 sums.
-
-    q, k or v is copied where its channels are not adjacent or its rows are not aligned. Unless the
-    call saves S and z, what stands for them has no meaning.
-    """
-
-    backend = "numba-cuda-tensor"
-
-    @staticmethod
-    def kernels(plan: TensorPlan) -> tuple[Kernel, ...]:
-        """The kernels that a call launches, in order."""
-        return tuple(launch.kernel for launch in forward_launches(plan))
-
-    def __init__(self, call: Call, plan: TensorPlan, device: int) -> None:
-        heads = (call.batch, call.heads, plan.constants.num_features)
-        results = {"S": (*heads, call.value_dim), "z": heads} if call.save_state else {}
-        buffers = results | plan.workspaces()
-        self._out_shape = call.batch, call.queries, call.heads * call.value_dim
-        self._buffer_shapes = tuple(buffers.values())
-        names = ("q", "k", "v", "out", *buffers)
-        self._results = (3, 4, 5) if call.save_state else (3, 3, 3)
-        self._scale = state_scale(call.keys)
-        self._numbers: dict[str, int | float] = {
-            "num_queries": call.queries,
-            "num_keys": call.keys,
-            "num_heads": call.heads,
-            "key_parts": plan.key_parts,
-            "key_part_tokens": plan.key_part_tokens,
-            "query_part_tokens": plan.query_part_tokens,
-            "scale": self._scale,
-        }
-        self._launches = [_Prepared(launch, names, device) for launch in forward_launches(plan)]
-        # The same strides come at every call of a model.
-        self._launches_for = functools.lru_cache(maxsize=64)(self._bind)
-
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, eps: float) -> Forward:
-        """Allocate results and workspaces, and launch."""
-        launches = self._launches_for(q.stride(), k.stride(), v.stride(), eps)
-        if launches is None or (q.data_ptr() | k.data_ptr() | v.data_ptr()) & 15:
-            return self(_aligned(q), _aligned(k), _aligned(v), eps)
-        tensors = [q, k, v, q.new_empty(*self._out_shape)]
-        tensors += [q.new_empty(*shape, dtype=torch.float32) for shape in self._buffer_shapes]
-        for run, grid, choose_tensors, numbers in launches:
-            run(grid, choose_tensors(tensors), numbers)
-        out, S, z = self._results
-        return tensors[out], tensors[S], tensors[z]
-
-    def _bind(self, *options: Any) -> list[Bound] | None:
-        """Return the launches for strides of q, k and v and an eps; None if a row is unaligned."""
-        *strides, eps = options
-        numbers = self._numbers | {"scaled_eps": self._scale * eps}
-        for name, (batch, token, head, channel) in zip("qkv", strides, strict=True):
-            if channel != 1 or (batch | token | head) & 7:
-                return None
-            numbers |= {f"{name}_batch": batch, f"{name}_token": token, f"{name}_head": head}
-        return [] if 0 in self._out_shape else [x.bind(numbers) for x in self._launches]
-
-
-class _Prepared:
-    """A launch whose kernel is loaded, which finds its arguments by their names.
-
-    `tensors` are the names of the tensors that it will be given, in order.
-    """
-
-    def __init__(self, launch: Launch, tensors: tuple[str, ...], device: int) -> None:
-        kinds = launch.kernel.arguments
-        count = sum(kind.endswith(("pointer", "pointer16", "pointer32")) for kind in kinds)
-        self._run = prepare(launch.kernel, device)
-        self._grid = launch.grid
-        self._tensors = operator.itemgetter(*map(tensors.index, launch.arguments[:count]))
-        self._numbers = launch.arguments[count:]
-
-    def bind(self, numbers: dict[str, int | float]) -> Bound:
-        """Choose the numbers."""
-        return self._run, self._grid, self._tensors, tuple(numbers[x] for x in self._numbers)
-
-
-def _aligned(x: Tensor) -> Tensor:
-    """Return x, or a copy where channels are not adjacent or a row does not start at 16 bytes."""
-    batch, token, head, channel = x.stride()
-    if channel == 1 and not (x.data_ptr() & 15 or (batch | token | head) & 7):
-        return x
-    return x.clone(memory_format=torch.contiguous_format)
-
-
 # A pass class is found by the type of its plan. It is made of (call, plan, device), which prepares
 # its kernels, and called with what the operator gets.
 _PASSES: dict[type, Any] = {
     SimtPlan: SimtForward,
     SimtBackwardPlan: SimtBackward,
     TensorPlan: TensorForward,
+    TensorBackwardPlan: TensorBackward,
 }
 
 
