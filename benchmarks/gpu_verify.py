@@ -38,13 +38,14 @@ WIDTHS = (64, 32, 128, 48, 96, 16)
 """Head widths, the usual one first: the budget may end before the last."""
 
 # Batch, queries, keys, heads, and the layout of q, k and v: ragged images of patches, few heads of
-# many tokens (which are split), one token, other keys than queries, every kind of stride.
+# many tokens (which are split), one query, other keys than queries, every kind of stride. With one
+# key the gradients of q and k are what eps leaves of a difference, which no float32 holds.
 PROBLEMS = (
     (2, 197, 197, 3, "qkv"),
     (1, 1025, 1025, 2, "qkv"),
     (2, 50, 33, 2, "heads_first"),
     (1, 65, 130, 2, "strided_channels"),
-    (1, 1, 1, 2, "contiguous"),
+    (1, 1, 3, 2, "contiguous"),
 )
 FORCED = (Rule("simt"), Rule("tensor", split=1), Rule("tensor", split=4))
 """Paths that the table may not choose for the cases, and that other sizes or a new table take."""

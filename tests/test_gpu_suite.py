@@ -1,6 +1,7 @@
 """`benchmarks/gpu_suite.py` without a GPU: what its first run there does, on tiny cases."""
 
 import importlib
+import itertools
 import json
 import subprocess
 import sys
@@ -13,6 +14,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+
+from linvit_runtime.kernels import torch_backend
+from linvit_runtime.kernels.feature_maps import feature_map_named
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 OF_THE_COMPILER = ("lark", "pydantic", "graphviz", "rich", "networkx", "safetensors")
@@ -253,6 +257,32 @@ def test_the_cases_are_those_of_the_design(suite: ModuleType) -> None:
     assert all(
         suite.gpu_measure._sets(case, h200) * case.bytes_moved > h200.cache_bytes for case in cases
     )
+
+
+class InTorch(torch.autograd.Function):
+    """Linear attention by the torch backend, in the dtype's own accumulation."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        q, k, v, name, eps = inputs
+        out, S, z = torch_backend.forward(q, k, v, feature_map_named(name), eps)
+        ctx.save_for_backward(q, k, v, S, z)
+        ctx.options = feature_map_named(name), eps
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        gradients = torch_backend.backward(*grad_outputs, *ctx.saved_tensors, *ctx.options)
+        return (*gradients, None, None)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_every_case_of_the_gate_can_be_passed(dtype: str, suite: ModuleType) -> None:
+    verify = suite.gpu_verify
+    for problem, name in itertools.product(verify.PROBLEMS, verify.FEATURE_MAPS):
+        outcome = verify.judge(verify.Check(name, dtype, 64, *problem), "cpu", InTorch.apply)
+        assert outcome.passed, outcome
+        assert max(outcome.errors) < 0.8 * verify.TOLERANCES[dtype]
 
 
 def test_inputs_have_the_strides_that_their_layout_promises(suite: ModuleType) -> None:

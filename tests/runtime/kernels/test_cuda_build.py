@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import pytest
 
 from linvit_runtime.kernels.cuda import build
@@ -121,6 +122,28 @@ def test_so_does_the_text_of_a_function_that_the_kernel_calls(tmp_path: Path) ->
         for number, text in enumerate(texts)
     )
     assert first == again != other
+
+
+def test_versions_of_python_agree_on_an_entry() -> None:
+    """They name what a comprehension uses in different places."""
+
+    def body(out: list[float]) -> None:
+        out[0] = sum([SCALE * x.real for x in out])
+
+    assert build._free_values(body) == {"SCALE": SCALE}  # nor is an attribute or a builtin one
+
+
+def test_numpy_may_be_newer_than_numba_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NumPy 2.5 has no `row_stack`, which numba-cuda 0.30 looks for."""
+    pytest.importorskip("numba_cuda")
+    monkeypatch.delattr(np, "row_stack", raising=False)
+
+    def compiled(*_: object, **__: object) -> tuple[str, None]:
+        return f".entry name({getattr(np, 'row_stack', None) is np.vstack})", None
+
+    with mock.patch("numba.cuda.compile", side_effect=compiled):
+        assert build.assembler_text(kernel_with(2), H200) == ".entry small(True)"
+    assert not hasattr(np, "row_stack")
 
 
 def test_other_compilers_make_other_entries(
