@@ -18,10 +18,11 @@ from unittest import mock
 import torch
 
 from linvit_runtime.kernels import dispatch
-from linvit_runtime.kernels.cuda import launch, passes
+from linvit_runtime.kernels.cuda import build, launch, passes
 from linvit_runtime.kernels.cuda.driver import DriverError
 from linvit_runtime.kernels.cuda.kernel import ArgumentKind, Kernel
-from linvit_runtime.kernels.cuda.plan import choose_plan
+from linvit_runtime.kernels.cuda.plan import choose_backward_plan, choose_plan
+from linvit_runtime.kernels.cuda.simt_backward import backward_kernels
 from linvit_runtime.kernels.cuda.simt_forward import forward_kernel
 from linvit_runtime.kernels.cuda.tensor_forward import Launch
 
@@ -105,6 +106,48 @@ def simt_case() -> dict[str, Any]:
     }
 
 
+def simt_backward_case() -> dict[str, Any]:
+    """A backward pass on views of every kind; what each launch got, by the kernels' own names."""
+    plan = choose_backward_plan("identity", 266, 64)
+    assert plan is not None
+    kernels = backward_kernels(plan)
+    for kernel in kernels:
+        announce(kernel)
+    q = torch.randn(2, 70, 2, 3, 266)[:, :, 1]
+    k = torch.randn(2, 3, 33, 266).transpose(1, 2)
+    v = torch.randn(2, 33, 3, 64)
+    grad_out = torch.randn(1, 70, 192).expand(2, -1, -1)
+    S, z = torch.randn(2, 3, 266, 64), torch.randn(2, 3, 266)
+    results: list[Any] = []
+
+    def call() -> None:
+        results[:] = dispatch.cuda_backward(grad_out, q, k, v, S, z, "identity", 0.5)
+
+    with mock.patch.object(build, "compile_kernel", built_at_once):
+        calls = [call for call in recorded(call) if call["call"] == "cuLaunchKernel"]
+    names = ("q", "k", "v", "grad_out", "S", "z", "grad_q", "grad_k", "grad_v")
+    tensors = (q, k, v, grad_out, S, z, *results)
+    return {
+        "kernels": [kernel.name for kernel in kernels],
+        "launched": [call["kernel"] for call in calls],
+        "grids": [call["grid"] for call in calls],
+        "blocks": [call["block"] for call in calls],
+        "shared": [call["shared"] for call in calls],
+        "streams": [call["stream"] for call in calls],
+        "arguments": [
+            dict(zip(inspect.signature(kernel.body).parameters, call["arguments"], strict=True))
+            for kernel, call in zip(kernels, calls, strict=True)
+        ],
+        "addresses": dict(zip(names, [x.data_ptr() for x in tensors], strict=True)),
+        "backends": dispatch.backends_used()["backward"],
+    }
+
+
+def built_at_once(kernel: Kernel, capability: build.Capability) -> build.BuiltKernel:
+    """Stand in for the compilers: the driver of the tests reads no machine code."""
+    return build.BuiltKernel(kernel.name, build.arch_name(capability), b"\x7fELF", 96, 0, 0, 0.0)
+
+
 def tensor_body(
     q: Any, k: Any, v: Any, out: Any, S: Any, S_parts: Any,
     num_queries: int, num_keys: int, num_heads: int,
@@ -186,6 +229,7 @@ def main() -> None:
     narrow = (*MIXED.arguments[:4], "int32", "float32")
     report = {
         "simt": simt_case(),
+        "simt backward": simt_backward_case(),
         "tensor": tensor_case(),
         "mixed": mixed_case(MIXED, -(2**40) - 1),
         # Read as 64 bits, the upper half of which nobody set to that of a negative number.

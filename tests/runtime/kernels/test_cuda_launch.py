@@ -41,6 +41,55 @@ def test_a_pass_is_one_launch_with_the_addresses_and_strides_of_the_views(
     assert case["second"] == [case["expected"]]
 
 
+def test_a_backward_pass_is_three_launches_that_share_their_workspaces(
+    report: dict[str, Any],
+) -> None:
+    case = report["simt backward"]
+    assert case["backends"] == ["numba-cuda-simt"]
+    assert case["launched"] == case["kernels"]
+    # 6 heads: 5 tiles of 16 among 70 queries, 2 blocks of 32 among 64 columns, 3 tiles of 33 keys.
+    assert case["grids"] == [[30, 1, 1], [6, 2, 1], [18, 1, 1]]
+    assert case["blocks"] == [[256, 1, 1]] * 3
+    assert case["shared"] == [0] * 3  # tiles are static
+    assert len(set(case["streams"])) == 1
+
+    of_q, of_state, of_k = case["arguments"]
+    # In the order of their launches: r and w of the first, then dS and dz of the second.
+    workspaces = {name: of_q.pop(name) for name in ("inverses", "weights")}
+    workspaces |= {name: of_state[name] for name in ("grad_S", "grad_z")}
+    assert len({*workspaces.values(), *case["addresses"].values()}) == 4 + len(case["addresses"])
+    known = case["addresses"] | workspaces
+    queries = {
+        "num_queries": 70,
+        "num_heads": 3,
+        "q_batch": 70 * 2 * 3 * 266,
+        "q_token": 2 * 3 * 266,
+        "q_head": 266,
+        "out_batch": 0,
+        "out_token": 192,
+        "out_head": 64,
+    }
+    keys = {
+        "num_keys": 33,
+        "num_heads": 3,
+        "k_batch": 3 * 33 * 266,
+        "k_token": 266,
+        "k_head": 33 * 266,
+        "v_batch": 33 * 192,
+        "v_token": 192,
+        "v_head": 64,
+    }
+    # 33 keys: dk and dv, and eps, are scaled by 1/64.
+    assert of_q == queries | {"scaled_eps": 1 / 128} | _some(known, "q grad_out S z grad_q")
+    tensors = _some(known, "q grad_out inverses weights grad_S grad_z")
+    assert of_state == queries | tensors
+    assert of_k == keys | {"scale": 1 / 64} | _some(known, "k v grad_S grad_z grad_k grad_v")
+
+
+def _some(addresses: dict[str, int], names: str) -> dict[str, int]:
+    return {name: addresses[name] for name in names.split()}
+
+
 def test_a_kernel_is_loaded_as_machine_code_before_its_first_launch(report: dict[str, Any]) -> None:
     calls = [call["call"] for call in report["simt"]["first"]]
     assert calls == [
