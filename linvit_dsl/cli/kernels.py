@@ -137,18 +137,32 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _capabilities(text: str | None) -> list[Capability]:
+    from linvit_runtime.kernels.cuda.build import arch_name
+    from linvit_runtime.kernels.cuda.kernel import OLDEST_CAPABILITY
     from linvit_runtime.kernels.explanation import parse_arch
 
     if text:
         try:
-            return [parse_arch(word.strip()) for word in text.split(",")]
+            found = [parse_arch(word.strip()) for word in text.split(",")]
         except ValueError as problem:
             raise UsageProblem(f"--arch: {problem}") from problem
+    else:
+        found = [_capability_of_this_machine()]
+    for capability in found:
+        if capability < OLDEST_CAPABILITY:
+            name, oldest = arch_name(capability), arch_name(OLDEST_CAPABILITY)
+            raise UsageProblem(
+                f"there are no kernels for {name}: the oldest supported architecture is {oldest}"
+            )
+    return found
+
+
+def _capability_of_this_machine() -> Capability:
     import torch
 
     if not torch.cuda.is_available():
         raise UsageProblem("torch sees no CUDA device; name architectures: --arch sm_80,sm_90")
-    return [torch.cuda.get_device_capability()]
+    return torch.cuda.get_device_capability()
 
 
 def _dtypes(text: str) -> list[str]:
