@@ -5,9 +5,10 @@
 For every head width, number of tokens and number of threads: the milliseconds of
 `linear_attention` (split-relu), forward and forward with backward, and how many times as long the
 others of `contestants.py` take on the same tensors in the same run, and SDPA, which is another
-function. Contestants take turns; a ratio is the median of the ratios of single turns, with the
-quartiles in the saved file, so that a machine whose speed drifts does not favour anybody. `--clock
-cpu` counts the process's processor time instead, for a machine that others use too.
+function. With backward, and q, k and v in one buffer, linvit's is `linear_attention_qkvpacked`.
+Contestants take turns; a ratio is the median of the ratios of single turns, with the quartiles in
+the saved file, so that a machine whose speed drifts does not favour anybody. `--clock cpu` counts
+the process's processor time instead, for a machine that others use too.
 
 The gate: every contestant agrees with its formula in float64 before anything is timed.
 """
@@ -31,7 +32,7 @@ import torch
 from torch import Tensor
 
 from linvit_dsl import __version__
-from linvit_runtime.kernels import backends_used, linear_attention
+from linvit_runtime.kernels import backends_used
 
 RESULTS = Path(__file__).parent / "results"
 TOKENS = (64, 196, 256, 1024, 4096)
@@ -42,7 +43,7 @@ TURN = 0.02
 """Seconds that one contestant's turn lasts at least."""
 
 ATTENTIONS: dict[str, contestants.Attention] = {
-    "linvit": linear_attention,
+    "linvit": contestants.Linvit(),
     "eager": contestants.eager,
     "compiled": contestants.compiled,
     "sdpa": contestants.sdpa,
@@ -99,6 +100,7 @@ def call(
 ) -> Callable[[], tuple[Tensor, ...]]:
     """What is timed: the forward pass, or that with the gradients of the leaves."""
     leaves = case.leaves(dtype)
+    packed = contestants.takes_buffer(attention, case.layout, case.backward)
 
     def forward() -> tuple[Tensor, ...]:
         with torch.no_grad():
@@ -108,7 +110,8 @@ def call(
     grad = grad.view(1, case.tokens, -1).expand(case.batch, -1, -1).contiguous()
 
     def train() -> tuple[Tensor, ...]:
-        return torch.autograd.grad(attention(*case.views(leaves)), leaves, grad)
+        inputs = leaves if packed else case.views(leaves)
+        return torch.autograd.grad(attention(*inputs), leaves, grad)
 
     return train if case.backward else forward
 

@@ -1,8 +1,9 @@
-"""What linear attention is measured against, each as a function of q, k and v.
+"""linvit's linear attention and what it is measured against, each as a function of q, k and v.
 
 All take views `[B, N, H, D]` and return `[B, N, H*D]`, whatever layout they would prefer, because
-that is what a model has and wants. None of them is linvit's own:
+that is what a model has and wants:
 
+- `Linvit`: linvit's own, which also takes the buffer that q, k and v are views of;
 - `eager`: split-relu linear attention as its formula says, in torch operators;
 - `compiled`: the same under torch.compile;
 - `sdpa`: softmax attention, torch's scaled_dot_product_attention, on the device's best backend.
@@ -12,14 +13,40 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
+from linvit_runtime.kernels import linear_attention, linear_attention_qkvpacked
+
+Attention = Callable[..., Tensor]
+"""Of q, k and v."""
 
 EPS = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Linvit:
+    """linvit's own."""
+
+    feature_map: str = "split_relu"
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Attend from q, k and v, or from the buffer `[B, N, 3, H, D]` of all three."""
+        if len(inputs) == 1:
+            return linear_attention_qkvpacked(*inputs, self.feature_map)
+        q, k, v = inputs
+        return linear_attention(q, k, v, self.feature_map)
+
+
+def takes_buffer(attention: Attention, layout: str, backward: bool) -> bool:
+    """Whether a contestant takes the buffer that q, k and v are views of, rather than the views.
+
+    linvit does where gradients are asked for: it writes them into the buffer's gradient at once.
+    """
+    return isinstance(attention, Linvit) and layout == "qkv" and backward
 
 
 def split_relu(x: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
 """The measurements of `gpu_suite.py`: contestants, the gate of each case, clocks.
 
-A contestant takes views `[B, N, H, D]` and gives `[B, N, H*D]`. Times are of the device: calls on
-several sets of inputs, together larger than its cache, are captured in one CUDA graph, which is
-replayed between two events. What a call takes when it is launched from Python, which for small
-problems is mostly the host, is measured beside it.
+A contestant takes views `[B, N, H, D]` and gives `[B, N, H*D]`; linvit's takes their buffer where
+gradients are measured. Times are of the device: calls on several sets of inputs, together larger
+than its cache, are captured in one CUDA graph, which is replayed between two events. What a call
+takes when it is launched from Python, which for small problems is mostly the host, is measured
+beside it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ import contestants
 import torch
 from torch import Tensor
 
-from linvit_runtime.kernels import linear_attention
 from linvit_runtime.kernels.dispatch import recording
 
 Run = Callable[[], tuple[Tensor, ...]]
@@ -144,9 +144,7 @@ def split_cases(*, tiny: bool = False) -> Iterator[Case]:
 
 def contestants_of(case: Case, flash_bla: contestants.Attention | None) -> dict[str, Any]:
     """Who takes part, by name; linvit first."""
-    found: dict[str, Any] = {
-        "linvit": functools.partial(linear_attention, feature_map=case.feature_map)
-    }
+    found: dict[str, Any] = {"linvit": contestants.Linvit(case.feature_map)}
     made = case.layout == "features"
     if case.slow:
         torch._dynamo.config.recompile_limit = 1000  # one compilation for every case is meant
@@ -219,7 +217,13 @@ def call(case: Case, attention: Any, leaves: list[Tensor]) -> Run:
     wanted = [leaf.detach().requires_grad_() for leaf in leaves]
     ramp = torch.linspace(-1, 1, case.heads * case.width, dtype=leaves[0].dtype)
     grad = ramp.to(leaves[0].device).expand(case.batch, case.tokens, -1).contiguous()
-    return lambda: torch.autograd.grad(attention(*case.views(wanted)), wanted, grad)
+    packed = contestants.takes_buffer(attention, case.layout, case.backward)
+
+    def train() -> tuple[Tensor, ...]:
+        inputs = wanted if packed else case.views(wanted)
+        return torch.autograd.grad(attention(*inputs), wanted, grad)
+
+    return train
 
 
 def gate(case: Case, name: str, attention: Any, leaves: list[Tensor]) -> str:
