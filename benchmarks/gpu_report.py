@@ -38,7 +38,9 @@ class Suite:
     Attributes:
         limits: Stage -> seconds that it may take at most.
         arch: What to build for where it is not the device.
-        faults: Why nothing may be timed; empty while the gate is green.
+        faults: Why nothing may be timed.
+        wrong_cases: How many cases differ from float64, whose kernels may not be timed. The gate is
+            green while there is neither.
         verified: Kernels all of whose cases have passed: feature map, dtype and width.
         doing: What `patience` watches: what is being done, and until when it should be.
     """
@@ -52,6 +54,7 @@ class Suite:
     limits: dict[str, int]
     arch: str | None = None
     faults: list[str] = field(default_factory=list[str])
+    wrong_cases: str = ""
     verified: set[tuple[str, str, int]] = field(default_factory=set[tuple[str, str, int]])
     doing: tuple[str, float] | None = None
 
@@ -63,7 +66,8 @@ class Suite:
         try:
             found = work(self, deadline) if deadline > start else {"cut": "the budget is used up"}
         except Exception as problem:  # noqa: BLE001 - the report of the other stages must be written
-            found = {"failed": f"{type(problem).__name__}: {problem}"}
+            found = self.report["stages"].get(name, {})
+            found |= {"failed": f"{type(problem).__name__}: {problem}"}
             self.faults.append(f"{name} failed: {found['failed']}")
         found |= {"seconds": round(time.monotonic() - start, 1)}
         for what in ("cut", "failed"):
@@ -100,11 +104,20 @@ class Suite:
 
     def write(self) -> None:
         """Put the report on the disk, whole."""
-        self.report["gate"] = "; ".join(self.faults) or "green"
+        self.report["gate"] = "; ".join(filter(None, (self.wrong_cases, *self.faults))) or "green"
         self.output.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.output.with_suffix(".tmp")
         temporary.write_text(json.dumps(self.report, indent=1) + "\n", encoding="utf-8")
         temporary.replace(self.output)
+
+    def device_answers(self) -> bool:
+        """Whether the device can still be used: after an illegal access no call to it succeeds."""
+        if self.device.startswith("cuda"):
+            try:
+                torch.cuda.synchronize(self.device)
+            except RuntimeError:
+                return False
+        return True
 
     @property
     def clock(self) -> Clock:

@@ -169,8 +169,7 @@ def _race(suite: Suite, deadline: float, cases: list[Case], stage: str) -> dict[
         if time.monotonic() > deadline:
             return {"rows": rows_of(rows), "cut": f"{len(rows)} of {len(cases)} cases"}
         row = Row(case, "not verified")
-        kernel = case.feature_map, case.dtype, case.width
-        if kernel in suite.verified or (suite.tiny and not suite.wrong_cases):
+        if _may_be_timed(suite, case):
             with suite.patience(case, 600 if case.slow else HANGS_AFTER):
                 row = gpu_measure.measure(case, suite.clock, suite.flash_bla)
         rows.append(row)
@@ -181,6 +180,11 @@ def _race(suite: Suite, deadline: float, cases: list[Case], stage: str) -> dict[
         suite.report["stages"][stage] = {"rows": rows_of(rows)}
         suite.write()
     return {"rows": rows_of(rows)}
+
+
+def _may_be_timed(suite: Suite, case: Case) -> bool:
+    kernel = case.feature_map, case.dtype, case.width
+    return kernel in suite.verified or (suite.tiny and not suite.wrong_cases)
 
 
 def rows_of(rows: list[Row]) -> list[dict[str, Any]]:
@@ -194,6 +198,8 @@ def splits(suite: Suite, deadline: float) -> dict[str, Any]:
         return {"skipped": "the gate is red"}
     found: list[dict[str, Any]] = []
     for case in gpu_measure.split_cases(tiny=suite.tiny):
+        if not _may_be_timed(suite, case):
+            return {"skipped": "not verified"}
         if time.monotonic() > deadline:
             return {"cases": found, "cut": f"{len(found)} cases"}
         ours = {"linvit": gpu_measure.contestants.Linvit(case.feature_map)}

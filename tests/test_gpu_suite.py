@@ -1,5 +1,6 @@
 """`benchmarks/gpu_suite.py` without a GPU: what its first run there does, on tiny cases."""
 
+import dataclasses
 import importlib
 import itertools
 import json
@@ -69,23 +70,61 @@ def test_a_dry_run_goes_through_all_stages_without_the_compilers_packages(tmp_pa
     assert stages["splits"]["cases"][0]["fastest"] in (0, 1, 2, 4, 8, 16)
 
 
-def test_a_wrong_kernel_turns_the_gate_red_and_nothing_is_timed(
+def test_a_wrong_kernel_turns_the_gate_red_and_is_not_timed(
     suite: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    judge = suite.gpu_verify.judge
-    wrong = suite.gpu_verify._forgets_the_last_query
+    judge, wrong = suite.gpu_verify.judge, suite.gpu_verify._forgets_the_last_query
+    case = next(suite.gpu_measure.cases(tiny=True))
+    cases = [case, dataclasses.replace(case, dtype="bfloat16")]
+    monkeypatch.setattr(suite.gpu_measure, "cases", lambda **_: cases)
 
-    def judged(check: Any, device: str, attention: Any = wrong, rule: Any = None) -> Any:
-        return judge(check, device, attention, rule)
+    def judged(check: Any, device: str, attention: Any = None, rule: Any = None) -> Any:
+        right = attention or suite.kernels.linear_attention
+        return judge(check, device, wrong if check.dtype == "bfloat16" else right, rule)
 
     monkeypatch.setattr(suite.gpu_verify, "judge", judged)
     stages = ("--stages", "verify", "measure", "splits")
     code, report = run(suite, monkeypatch, tmp_path, *stages)
     assert code == 1
-    assert report["gate"] == "9 of 9 cases differ from float64"
-    assert report["stages"]["measure"]["skipped"] == "the gate is red"
-    assert "rows" not in report["stages"]["measure"]
-    assert report["stages"]["splits"]["skipped"] == "the gate is red"
+    assert report["gate"] == "5 of 9 cases differ from float64"
+    gates = [row["gate"] for row in report["stages"]["measure"]["rows"]]
+    assert gates == ["green", "not verified"]
+    assert report["stages"]["splits"]["skipped"] == "not verified"
+
+
+def test_a_lost_device_ends_the_checks_and_keeps_them(
+    suite: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("an illegal memory access was encountered")
+
+    monkeypatch.setattr(suite.gpu_verify, "_results", fail)
+    monkeypatch.setattr(suite.Suite, "device_answers", lambda _: False)
+
+    def judged(check: Any, *_: object, **__: object) -> Any:
+        return suite.gpu_verify.Outcome(check, "", "", (), "an illegal memory access")
+
+    monkeypatch.setattr(suite.gpu_verify, "judge", judged)
+    code, report = run(suite, monkeypatch, tmp_path, "--stages", "verify", "measure")
+    assert code == 1
+    assert "the device is lost after Check(" in report["gate"]
+    stages = report["stages"]
+    assert len(stages["verify"]["cases"]) == 1
+    assert stages["verify"]["failed"].startswith("RuntimeError")
+    assert stages["measure"]["skipped"] == "the gate is red"
+
+
+def test_torch_is_no_kernel(suite: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without compilers everything would be right, and nothing verified."""
+    verify = suite.gpu_verify
+    check = next(verify.checks(tiny=True))
+    inputs = verify.Check.inputs
+    monkeypatch.setattr(verify.Check, "inputs", lambda self, _: inputs(self, "cpu"))
+    used = {"forward": {"torch": None}, "backward": {"numba-cuda-simt": None}}
+    monkeypatch.setattr(verify, "recording", lambda: nullcontext(used))
+    assert verify.judge(check, "cpu").passed
+    outcome = verify.judge(check, "cuda:0")
+    assert (outcome.passed, outcome.failure) == (False, "ran in torch")
 
 
 def test_a_comparison_that_rejects_nothing_turns_the_gate_red(
@@ -225,7 +264,8 @@ def test_a_device_is_timed_by_events_and_graphs(
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("exit 0", "clean"),
+        ("echo 0 hazards", "clean: 0 hazards"),
+        ('test "$PYTORCH_NO_CUDA_MEMORY_CACHING" = 1', "clean"),
         ("echo 'Invalid __global__ read'; exit 99", "findings: Invalid __global__ read"),
         ("exit 3", "exit code 3"),
         ("exec sleep 20", "not finished in"),
