@@ -27,6 +27,9 @@ from torch import Tensor
 
 from linvit_runtime.kernels.feature_maps import FeatureMap
 
+Forward = tuple[Tensor, Tensor, Tensor]
+"""The output `[B, N, H*E]` in the dtype of q, and S `[B, H, F, E]` and z `[B, H, F]` in float32."""
+
 Gradients = tuple[Tensor, Tensor, Tensor]
 """dq `[B, N, H, D]`, dk `[B, L, H, D]` and dv `[B, L, H, E]`, in the dtype of q."""
 

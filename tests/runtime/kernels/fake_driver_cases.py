@@ -18,7 +18,7 @@ from unittest import mock
 import torch
 
 from linvit_runtime.kernels import dispatch
-from linvit_runtime.kernels.cuda import build, launch, passes
+from linvit_runtime.kernels.cuda import build, launch, tensor_passes
 from linvit_runtime.kernels.cuda.driver import DriverError
 from linvit_runtime.kernels.cuda.kernel import ArgumentKind, Kernel
 from linvit_runtime.kernels.cuda.plan import choose_backward_plan, choose_plan
@@ -172,7 +172,7 @@ def tensor_case() -> dict[str, Any]:
     k = torch.randn(1, 1024, 2, 72).bfloat16()[..., 1:65]  # rows that start at odd addresses
     v = torch.randn(1, 1024, 64, 2).bfloat16().mT  # channels that are not adjacent
     launches = [Launch(kernel, (2, parts, 1), names) for parts in (7, 5)]
-    with mock.patch.object(passes, "forward_launches", return_value=launches):
+    with mock.patch.object(tensor_passes, "forward_launches", return_value=launches):
         results: list[Any] = []
         calls = recorded(lambda: results.extend(dispatch.cuda_forward(q, k, v, "relu", 0.5)))
     first, second = (call for call in calls if call["call"] == "cuLaunchKernel")

@@ -20,14 +20,13 @@ from torch import Tensor
 from linvit_runtime.kernels import dispatch
 from linvit_runtime.kernels.cuda import (
     choose,
-    passes,
     simt_backward,
     simt_features,
     simt_forward,
     simt_gradient_steps,
+    simt_passes,
 )
 from linvit_runtime.kernels.cuda.choose import Call
-from linvit_runtime.kernels.cuda.passes import SimtBackward, SimtForward
 from linvit_runtime.kernels.cuda.plan import (
     SIMT_FEATURE_MAPS,
     SimtBackwardPlan,
@@ -35,6 +34,7 @@ from linvit_runtime.kernels.cuda.plan import (
     choose_backward_plan,
     choose_plan,
 )
+from linvit_runtime.kernels.cuda.simt_passes import SimtBackward, SimtForward
 from tests.runtime.kernels import oracle
 from tests.runtime.kernels.kernel_mutants import (
     BACKWARD_MUTANTS,
@@ -152,7 +152,7 @@ _BACKWARD = (simt_features, simt_gradient_steps, simt_backward)
 def mutant_error(feature_map: str, sources: dict[str, str]) -> float:
     """Return the largest error of the forward kernel that these texts make."""
     mutant = load_mutant(sources)
-    with mock.patch.object(passes, "forward_kernel", mutant.forward_kernel):
+    with mock.patch.object(simt_passes, "forward_kernel", mutant.forward_kernel):
         return max(errors(feature_map, (1, 5, 10, 2, 5, 4), small_plan(feature_map)))
 
 
@@ -190,7 +190,7 @@ def backward_mutant_error(feature_map: str, sources: dict[str, str]) -> float:
     """Return the error of the backward kernels that these texts make."""
     mutant = load_mutant(sources)
     width = 1 if feature_map == "split_relu" else 3
-    with mock.patch.object(passes, "backward_kernels", mutant.backward_kernels):
+    with mock.patch.object(simt_passes, "backward_kernels", mutant.backward_kernels):
         return backward_error(feature_map, (1, 5, 3, 2, width, 3), small=True)
 
 

@@ -2,7 +2,7 @@
 
 import importlib.util
 import itertools
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from unittest import mock
 @contextmanager
 def mutated(
     directory: Path, module: Any, right: str, wrong: str, users: tuple[Any, ...]
-) -> Iterator[None]:
+) -> Generator[None, None, None]:
     """Replace what `module` defines, wherever `users` refer to it, by what a mistake makes of it.
 
     Raises:

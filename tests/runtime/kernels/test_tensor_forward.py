@@ -1,10 +1,7 @@
 """The tensor-core forward pass in the warp emulator, against the O(N L) definition in float64."""
 
-import importlib.util
-import itertools
 import math
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,8 +16,8 @@ from tests.runtime.kernels import oracle
 
 pytest.importorskip("numba_cuda", reason="needs numba-cuda (pip install -e '.[dev]')")
 from linvit_runtime.kernels.cuda import (
-    passes,
     tensor_forward,
+    tensor_passes,
     tensor_plan,
     tensor_read_out,
     tensor_steps,
@@ -35,6 +32,7 @@ from linvit_runtime.kernels.cuda.tensor_plan import (
     TensorPlan,
     choose_tensor_plan,
 )
+from tests.runtime.kernels.source_mutants import mutated
 from tests.runtime.kernels.warp_emulator import Emulator, KernelFault
 
 EPS = 1e-6
@@ -115,10 +113,10 @@ def forward(case: Case, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor
     torch.use_deterministic_algorithms(True)  # which fills what is allocated with NaN
     try:
         with (
-            mock.patch.object(passes, "prepare", device.prepare),
-            mock.patch.object(passes, "forward_launches", launches),
+            mock.patch.object(tensor_passes, "prepare", device.prepare),
+            mock.patch.object(tensor_passes, "forward_launches", launches),
         ):
-            return passes.TensorForward(call, plan, -1)(q, k, v, EPS)
+            return tensor_passes.TensorForward(call, plan, -1)(q, k, v, EPS)
     finally:
         torch.use_deterministic_algorithms(False)
 
@@ -242,28 +240,9 @@ MUTANTS = {
 }
 
 
-def defined_in(module: Any) -> Iterator[tuple[str, Any]]:
-    for name, value in vars(module).items():
-        if getattr(value, "__module__", None) == module.__name__ and callable(value):
-            yield name, value
-
-
-def mutant_error(tmp_path: Path, module: Any, right: str, wrong: str, case: Case) -> float:
+def mutant_error(directory: Path, module: Any, right: str, wrong: str, case: Case) -> float:
     """The error with one mistake in a module; infinite where the emulator finds a fault."""
-    source = Path(module.__file__).read_text()
-    assert right in source, f"{module.__name__} no longer contains {right!r}"
-    path = tmp_path / "mutant.py"
-    path.write_text(source.replace(right, wrong))
-    spec = importlib.util.spec_from_file_location("mutant", path)
-    assert spec is not None
-    assert spec.loader is not None
-    mutant = importlib.util.module_from_spec(spec)
-    with ExitStack() as stack:
-        with mock.patch.dict("sys.modules", {"mutant": mutant}):  # dataclasses look there
-            spec.loader.exec_module(mutant)
-        for other, (name, value) in itertools.product(MODULES, defined_in(module)):
-            if vars(other).get(name) is value:
-                stack.enter_context(mock.patch.object(other, name, vars(mutant)[name]))
+    with mutated(directory, module, right, wrong, MODULES):
         try:
             return max(errors(case))
         except KernelFault:

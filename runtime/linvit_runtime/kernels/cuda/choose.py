@@ -24,10 +24,14 @@ from linvit_runtime.kernels.cuda.plan import (
     choose_backward_plan,
     choose_plan,
 )
+from linvit_runtime.kernels.cuda.tensor_gradient_plan import (
+    TensorBackwardPlan,
+    choose_tensor_backward_plan,
+)
 from linvit_runtime.kernels.cuda.tensor_plan import TensorPlan, choose_tensor_plan
 from linvit_runtime.kernels.support import REFERENCE
 
-Plan = SimtPlan | SimtBackwardPlan | TensorPlan
+Plan = SimtPlan | SimtBackwardPlan | TensorPlan | TensorBackwardPlan
 CudaPath = Literal["tensor", "simt"]
 Direction = Literal["forward", "backward"]
 
@@ -207,12 +211,32 @@ def _tensor_forward(rule: Rule, call: Call, capability: Capability) -> TensorPla
         call.save_state,
         rule.split,
     )
-    if plan is None:
-        widths = f"heads {call.head_dim} and {call.value_dim} wide"
-        return f"tensor cores have no kernel for {call.feature_map} in {call.dtype} with {widths}"
-    if plan.constants.shared_bytes > shared_memory_limit(capability):
+    return plan if plan and _fits(plan, capability) else _tensor_obstacle(plan, call)
+
+
+def _tensor_backward(rule: Rule, call: Call, capability: Capability) -> TensorBackwardPlan | str:
+    plan = choose_tensor_backward_plan(
+        call.feature_map,
+        call.dtype,
+        call.head_dim,
+        call.value_dim,
+        call.batch * call.heads,
+        call.queries,
+        call.keys,
+        rule.split,
+    )
+    return plan if plan and _fits(plan, capability) else _tensor_obstacle(plan, call)
+
+
+def _fits(plan: TensorPlan | TensorBackwardPlan, capability: Capability) -> bool:
+    return plan.constants.shared_bytes <= shared_memory_limit(capability)
+
+
+def _tensor_obstacle(plan: TensorPlan | TensorBackwardPlan | None, call: Call) -> str:
+    if plan is not None:
         return f"{plan.constants.shared_bytes:,} bytes do not fit into shared memory"
-    return plan
+    widths = f"heads {call.head_dim} and {call.value_dim} wide"
+    return f"tensor cores have no kernel for {call.feature_map} in {call.dtype} with {widths}"
 
 
 def shared_memory_limit(capability: Capability) -> int:
@@ -229,6 +253,7 @@ _PLANNERS: dict[tuple[Direction, CudaPath], Planner] = {
     ("forward", "simt"): _simt_forward,
     ("backward", "simt"): _simt_backward,
     ("forward", "tensor"): _tensor_forward,
+    ("backward", "tensor"): _tensor_backward,
 }
 
 

@@ -48,7 +48,7 @@ def build_load_rows(constants: GradientConstants, ops: Operations) -> Operation:
 
 
 def build_load_sums(constants: GradientConstants, ops: Operations) -> Operation:
-    """Make `load_sums(sums, i, shared, part, block)`: a lane's channels of z, or of its gradient."""
+    """Make `load_sums(sums, i, shared, part, block)`: a lane's channels of z, or of dz."""
     thread_number, warp_number, load = ops.thread_number, ops.warp_number, ops.load_shared_16
     head_dim, z_place = constants.head_dim, constants.z_start
     lane_channels, block_channels = 2 * constants.block_tiles, 8 * constants.block_tiles
