@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from linvit_runtime.kernels import explain
+from linvit_runtime.kernels import FEATURE_MAPS, explain
 from linvit_runtime.kernels.cuda import choose
 from linvit_runtime.kernels.cuda.choose import Call, Rule, Table
+from linvit_runtime.kernels.cuda.plan import choose_backward_plan
 from linvit_runtime.kernels.explanation import parse_arch
 
 CALL = Call("forward", "relu", "float32", 2, 196, 49, 6, 64, 32)
@@ -109,6 +110,33 @@ def test_a_call_is_explained_without_a_device(
     passes = explain("relu", dtype, device, **sizes)
     assert tuple(one.backend for one in passes) == backends
     assert tuple(one.direction for one in passes) == ("forward", "backward")
+
+
+@pytest.mark.parametrize(
+    ("feature_map", "width", "backend"),
+    [
+        *[(feature_map, 64, "numba-cuda-simt") for feature_map in FEATURE_MAPS],
+        ("identity", 266, "numba-cuda-simt"),  # FAVOR+ for heads 64 wide
+        ("identity", 352, "numba-cuda-simt"),
+        ("split_relu", 176, "numba-cuda-simt"),
+        ("identity", 438, "torch"),  # FAVOR+ for heads 96 wide
+    ],
+)
+def test_ordinary_threads_have_every_feature_map_up_to_352_features(
+    feature_map: str, width: int, backend: str
+) -> None:
+    sizes = {"batch": 2, "queries": 9, "keys": 9, "heads": 2, "head_dim": width, "value_dim": 64}
+    for one in explain(feature_map, "float32", "sm_75", **sizes):
+        assert one.backend == backend
+        if backend == "torch":
+            assert one.reason == "a head width of 438 does not fit into shared memory"
+
+
+def test_blocks_of_columns_are_about_equal() -> None:
+    plan = choose_backward_plan("split_relu", 96, 96)
+    assert plan is not None
+    # At most 80 columns fit. 80 and 16 would be as many blocks, one of which waits for the other.
+    assert (plan.sums.block_columns, plan.sums.num_column_blocks) == (48, 2)
 
 
 def test_architectures_are_read_as_they_are_written() -> None:
