@@ -37,6 +37,9 @@ Attention = Callable[[Tensor, Tensor, Tensor, str, float], Tensor]
 WIDTHS = (64, 32, 128, 48, 96, 16)
 """Head widths, the usual one first: the budget may end before the last."""
 
+RANDOM_FEATURES = 266
+"""The usual number of features of FAVOR+ for heads 64 wide, which the kernels get ready-made."""
+
 # Batch, queries, keys, heads, and the layout of q, k and v: ragged images of patches, few heads of
 # many tokens (which are split), one query, other keys than queries, every kind of stride. With one
 # key the gradients of q and k are what eps leaves of a difference, which no float32 holds.
@@ -113,6 +116,8 @@ def checks(*, tiny: bool = False) -> Iterator[Check]:
     dtypes = ("bfloat16", "float32", "float16")
     for width, dtype, name in itertools.product(WIDTHS, dtypes, FEATURE_MAPS):
         yield from (Check(name, dtype, width, *problem) for problem in PROBLEMS)
+    for dtype, problem in itertools.product(dtypes, PROBLEMS):
+        yield Check("identity", dtype, RANDOM_FEATURES, *problem)
 
 
 def sanitized_checks() -> Iterator[tuple[Rule | None, Check]]:

@@ -285,7 +285,7 @@ def test_what_a_sanitizer_says(
 
 def test_the_cases_are_those_of_the_design(suite: ModuleType) -> None:
     checks = list(suite.gpu_verify.checks())
-    assert {check.width for check in checks} == {16, 32, 48, 64, 96, 128}
+    assert {check.width for check in checks} == {16, 32, 48, 64, 96, 128, 266}
     assert {check.dtype for check in checks} == {"float32", "bfloat16", "float16"}
     assert {check.layout for check in checks} >= {"qkv", "heads_first", "strided_channels"}
     assert any(check.queries != check.keys for check in checks)

@@ -10,7 +10,7 @@ from linvit_runtime.kernels import dispatch, linear_attention
 from linvit_runtime.kernels.cuda.launch import CaptureProblem
 from linvit_runtime.kernels.cuda.plan import SIMT_FEATURE_MAPS
 from tests.runtime.kernels import oracle
-from tests.runtime.kernels.oracle import check_attention, each, random_inputs
+from tests.runtime.kernels.oracle import check_attention, each, inputs_of, random_inputs
 
 pytestmark = pytest.mark.gpu
 
@@ -40,6 +40,21 @@ def test_image_sized_inputs_as_views_of_one_buffer(width: int) -> None:
     first = linear_attention(*views)
     assert oracle.relative_error(first.cpu(), expected) < 2e-6
     assert all(torch.equal(linear_attention(*views), first) for _ in range(3))
+
+
+@pytest.mark.parametrize("width", [266, 352])  # 266 is the usual number of features of FAVOR+
+def test_features_of_the_caller_may_be_many(width: int) -> None:
+    inputs = inputs_of("identity", (2, 100, 70, 3, width, 64), torch.float32)
+    leaves = each(Tensor.requires_grad_, inputs)
+    wide = each(lambda x: x.detach().double().requires_grad_(), inputs)
+    expected = oracle.attention(*wide, "identity")
+    with dispatch.recording() as used:
+        out = on_device(*leaves, "identity")
+        gradients = torch.autograd.grad(out.sum(), leaves)
+        assert all(list(names) == ["numba-cuda-simt"] for names in used.values())
+    assert oracle.relative_error(out, expected) < 2e-6
+    for found, right in zip(gradients, torch.autograd.grad(expected.sum(), wide), strict=True):
+        assert oracle.relative_error(found, right) < 1e-5
 
 
 def test_it_follows_the_current_stream() -> None:
