@@ -20,7 +20,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
@@ -120,12 +120,18 @@ def build(kernel: Kernel, capability: Capability) -> BuiltKernel:
 
 
 def compile_kernel(kernel: Kernel, capability: Capability) -> BuiltKernel:
-    """Compile `kernel`, whatever the cache holds.
+    """Compile `kernel`, whatever the cache holds."""
+    start = time.perf_counter()
+    built = assemble(kernel, assembler_text(kernel, capability), capability)
+    return replace(built, seconds=time.perf_counter() - start)
+
+
+def assemble(kernel: Kernel, text: str, capability: Capability) -> BuiltKernel:
+    """Make machine code of a kernel's assembler text, which may be for an older architecture.
 
     Where registers would spill, fewer CTAs than the kernel wishes for share a multiprocessor.
     """
     start = time.perf_counter()
-    text = assembler_text(kernel, capability)
     cubin, log = _link(text, arch_name(capability))
     for min_blocks in range(kernel.min_blocks - 1, 0, -1):
         if not _spill_bytes(log):
