@@ -47,20 +47,18 @@ class _Arguments(threading.local):
     Left to itself, cuda-bindings makes a ctypes object of every argument of every launch.
 
     Attributes:
-        pack: Puts values into `memory`.
-        memory: The values, aligned as in C.
-        address: Where the addresses of the values are.
+        place: A function that puts the values into a memory, aligned as in C; that memory; and
+            where their addresses are.
     """
 
     def __init__(self, codes: str) -> None:
         layout = struct.Struct(f"@{codes}")
         # A format that ends with a count of 0 ends where such a value would start.
         offsets = [struct.calcsize(f"@{codes[:i]}0{code}") for i, code in enumerate(codes)]
-        self.pack = layout.pack_into
-        self.memory = ctypes.create_string_buffer(layout.size)
-        start = ctypes.addressof(self.memory)
+        memory = ctypes.create_string_buffer(layout.size)
+        start = ctypes.addressof(memory)
         self._addresses = (ctypes.c_void_p * len(codes))(*[start + offset for offset in offsets])
-        self.address = ctypes.addressof(self._addresses)
+        self.place = layout.pack_into, memory, ctypes.addressof(self._addresses)
 
 
 class LoadedKernel:
@@ -95,16 +93,17 @@ class LoadedKernel:
             struct.error: There are more or fewer arguments, or an integer does not fit.
             DriverError: The driver refused. A kernel that fails later is reported by later calls.
         """
-        arguments = self._arguments
-        arguments.pack(arguments.memory, 0, *addresses, *numbers)
-        (status,) = _launch(self._function, *grid, *self._block, stream, arguments.address, 0)
+        pack, memory, arguments = self._arguments.place
+        pack(memory, 0, *addresses, *numbers)
+        shape = (*grid, *self._block)
+        (status,) = _launch(self._function, *shape, stream, arguments, 0)
         if status == _NO_CONTEXT:  # a thread that has used nothing of the device yet
             _call("cuCtxSetCurrent", _primary_context(self.device))
-            (status,) = _launch(self._function, *grid, *self._block, stream, arguments.address, 0)
+            (status,) = _launch(self._function, *shape, stream, arguments, 0)
         if status:
             threads, _, _, shared_bytes = self._block
-            shape = f"grid {grid}, {threads} threads, {shared_bytes} bytes shared"
-            raise DriverError(f"cannot launch {self.name} ({shape}): {_reason(status)}")
+            what = f"grid {grid}, {threads} threads, {shared_bytes} bytes shared"
+            raise DriverError(f"cannot launch {self.name} ({what}): {_reason(status)}")
 
 
 def load_kernel(kernel: Kernel, built: BuiltKernel, device: int) -> LoadedKernel:

@@ -62,7 +62,8 @@ class TensorForward:
         }
         launches = () if 0 in self._out_shape else forward_launches(plan)
         names = ("q", "k", "v", "out", *buffers)
-        self._launches_for = _Binder(launches, names, numbers, device)
+        binder = _Binder(launches, names, numbers, device)
+        self._launches_for = functools.lru_cache(maxsize=64)(binder.bind)
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, eps: float) -> Forward:
         """Allocate results and workspaces, and launch."""
@@ -107,7 +108,8 @@ class TensorBackward:
         }
         launches = backward_launches(plan) if call.batch * call.heads else ()
         names = ("q", "grad_out", "k", "v", "grad_q", "grad_k", "grad_v", "S", "z", *workspaces)
-        self._launches_for = _Binder(launches, names, numbers, device)
+        binder = _Binder(launches, names, numbers, device)
+        self._launches_for = functools.lru_cache(maxsize=64)(binder.bind)
 
     def __call__(
         self,
@@ -157,13 +159,9 @@ class _Binder:
     ) -> None:
         self._tensors, self._numbers = tensors, numbers
         self._launches = [(launch, prepare(launch.kernel, device)) for launch in launches]
-        self._bound = functools.lru_cache(maxsize=64)(self._bind)
 
-    def __call__(self, scaled_eps: float, *strides: Strides) -> list[Bound] | None:
+    def bind(self, scaled_eps: float, *strides: Strides) -> list[Bound] | None:
         """Return the launches for those strides; None if a row of a tensor is not aligned."""
-        return self._bound(scaled_eps, *strides)
-
-    def _bind(self, scaled_eps: float, *strides: Strides) -> list[Bound] | None:
         numbers = self._numbers | {"scaled_eps": scaled_eps}
         for name, (batch, token, head, channel) in zip(self._tensors, strides, strict=False):
             if channel != 1 or (batch | token | head) & 7:
