@@ -21,6 +21,7 @@ from linvit_runtime.kernels.cuda import (
     tensor_gradient_state,
     tensor_gradients,
     tensor_passes,
+    tensor_state,
     tensor_steps,
 )
 from linvit_runtime.kernels.cuda.choose import Call
@@ -37,6 +38,7 @@ from tests.runtime.kernels.warp_emulator import KernelFault
 EPS = 1e-6
 MODULES = (
     tensor_steps,
+    tensor_state,
     tensor_gradient_rows,
     tensor_gradient_state,
     tensor_gradients,
@@ -252,20 +254,20 @@ MUTANTS = {
         SMALL,
     ),
     "largest of a warp": (
-        tensor_gradient_state,
+        tensor_state,
         "for i in range(num_warps):",
         "for i in range(0):",
         SMALL_WIDE,
     ),
     "no scale for small losses": (
-        tensor_gradient_state,
-        "return maximum(largest, float32(_SMALLEST))",
+        tensor_state,
+        "return maximum(largest, float32(SMALLEST))",
         "return float32(LARGEST)",
         SMALL_LOSS,
     ),
     "no scale for large losses": (
-        tensor_gradient_state,
-        "return maximum(largest, float32(_SMALLEST))",
+        tensor_state,
+        "return maximum(largest, float32(SMALLEST))",
         "return float32(LARGEST)",
         LARGE_LOSS,
     ),

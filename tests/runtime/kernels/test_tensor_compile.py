@@ -33,7 +33,7 @@ FORWARD = {
     "ldmatrix": 1 + 4 + 8 * 2 + 2 * 4,
     "cp.async.cg": 3 * 2 * 4,  # k, v and q: the first tile and the next, 4 chunks per thread
     "st.global.v4": 2 * 2,
-    "bar.sync": 5,
+    "bar.sync": 6,
 }
 BACKWARD = {
     "mma.sync": 3 * 4 * 8 + 2 * 8,  # t, twice, and dv of a group of channels; dS by a warp

@@ -29,15 +29,15 @@ from linvit_runtime.kernels.cuda.tensor_forward import (
 from linvit_runtime.kernels.cuda.tensor_gradient_plan import GradientConstants, TensorBackwardPlan
 from linvit_runtime.kernels.cuda.tensor_gradient_state import (
     build_add_tile,
-    build_fetch_state,
+    build_permuted_place,
     build_put_state_gradient,
-    build_sum_z,
 )
 from linvit_runtime.kernels.cuda.tensor_gradients import (
     build_key_gradients,
     build_query_gradients,
 )
 from linvit_runtime.kernels.cuda.tensor_plan import TILE_TOKENS, TensorConstants
+from linvit_runtime.kernels.cuda.tensor_state import build_fetch_state, build_sum_z
 from linvit_runtime.kernels.cuda.tensor_steps import (
     Pointer,
     Registers,
@@ -135,8 +135,11 @@ def build_backward(constants: GradientConstants, ops: Operations) -> Callable[..
     uint32, float32, reciprocal = ops.uint32, ops.float32, ops.reciprocal
     num_features, S_size = constants.num_features, constants.num_features * constants.head_dim
     num_sums, num_z_sums = constants.num_sums, 2 * constants.features_per_channel
-    start_pair, fetch_state = _build_start_pair(constants, ops), build_fetch_state(constants, ops)
-    sum_z, differentiate_queries = build_sum_z(constants, ops), _build_query_loop(constants, ops)
+    start_pair, fetch_state = _build_start_pair(constants, ops), _build_fetch_state(constants, ops)
+    sum_z, differentiate_queries = (
+        build_sum_z(constants, ops, constants.z_start),
+        _build_query_loop(constants, ops),
+    )
     put_state_gradient = build_put_state_gradient(constants, ops, to_global=False)
     differentiate_keys = _build_key_loop(constants, ops)
 
@@ -190,8 +193,11 @@ def build_query_kernel(constants: GradientConstants, ops: Operations) -> Callabl
     uint32, float32, reciprocal = ops.uint32, ops.float32, ops.reciprocal
     num_features, S_size = constants.num_features, constants.num_features * constants.head_dim
     num_sums, num_z_sums = constants.num_sums, 2 * constants.features_per_channel
-    start_pair, fetch_state = _build_start_pair(constants, ops), build_fetch_state(constants, ops)
-    sum_z, differentiate_queries = build_sum_z(constants, ops), _build_query_loop(constants, ops)
+    start_pair, fetch_state = _build_start_pair(constants, ops), _build_fetch_state(constants, ops)
+    sum_z, differentiate_queries = (
+        build_sum_z(constants, ops, constants.z_start),
+        _build_query_loop(constants, ops),
+    )
     put_state_gradient = build_put_state_gradient(constants, ops, to_global=True)
     write_z = build_write_z(constants, ops, constants.z_start)
 
@@ -237,7 +243,7 @@ def build_key_kernel(constants: GradientConstants, ops: Operations) -> Callable[
     cuda, shared_address, divide = ops.cuda, ops.shared_address, ops.divide
     uint32, num_features = ops.uint32, constants.num_features
     S_size = num_features * constants.head_dim
-    start_pair, fetch_state = _build_start_pair(constants, ops), build_fetch_state(constants, ops)
+    start_pair, fetch_state = _build_start_pair(constants, ops), _build_fetch_state(constants, ops)
     differentiate_keys = _build_key_loop(constants, ops)
 
     def tensor_key_gradients(
@@ -265,6 +271,11 @@ def build_key_kernel(constants: GradientConstants, ops: Operations) -> Callable[
         )  # fmt: skip
 
     return tensor_key_gradients
+
+
+def _build_fetch_state(constants: GradientConstants, ops: Operations) -> Operation:
+    place = build_permuted_place(constants, ops)
+    return build_fetch_state(constants, ops, place, constants.z_start, constants.largest_start)
 
 
 def _build_start_pair(constants: GradientConstants, ops: Operations) -> Operation:

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from linvit_runtime.kernels.cuda.kernel import ArgumentKind, HalfType, Kernel
 from linvit_runtime.kernels.cuda.ptx_ops import MIN_CAPABILITY, Operations, operations
 from linvit_runtime.kernels.cuda.tensor_plan import TensorConstants, TensorPlan
-from linvit_runtime.kernels.cuda.tensor_read_out import build_fetch_state, build_read_queries
-from linvit_runtime.kernels.cuda.tensor_steps import Pointer, build_copy_tile
+from linvit_runtime.kernels.cuda.tensor_read_out import build_read_queries
+from linvit_runtime.kernels.cuda.tensor_state import build_fetch_state
+from linvit_runtime.kernels.cuda.tensor_steps import Pointer, build_copy_tile, build_state_place
 from linvit_runtime.kernels.cuda.tensor_sums import build_put_state, build_sum_keys, build_write_z
 
 _STRIDES = ("batch", "token", "head")
@@ -165,13 +166,15 @@ def build_forward(constants: TensorConstants, ops: Operations) -> Callable[..., 
         sum_keys(shared, k, k_start, k_token, v, v_start, v_token, num_keys, sums, z_sums)
         copy_tile(shared + query_start, q, q_start, q_token, num_queries)
         commit_copies()
-        put_state(shared, sums, z_sums, scale, S, head_index * num_features * head_dim)
+        back = put_state(shared, sums, z_sums, scale, S, head_index * num_features * head_dim)
         cuda.syncthreads()
         if save_state:
             write_z(shared, z, head_index * num_features)
         row = num_heads * head_dim
         out_start = batch * num_queries * row + head * head_dim
-        read_queries(shared, q, q_start, q_token, num_queries, out, out_start, row, scaled_eps)
+        read_queries(
+            shared, q, q_start, q_token, num_queries, out, out_start, row, back, scaled_eps
+        )
 
     return tensor_forward
 
@@ -219,7 +222,9 @@ def build_read_out(constants: TensorConstants, ops: Operations) -> Callable[...,
     head_dim, num_features = constants.head_dim, constants.num_features
     query_start, commit_copies = constants.query_start, ops.commit_copies
     copy_tile, read_queries = build_copy_tile(constants, ops), build_read_queries(constants, ops)
-    fetch_state = build_fetch_state(constants, ops)
+    place = build_state_place(constants, ops, constants.block_tiles)
+    places = constants.z_start, constants.largest_start
+    fetch_state = build_fetch_state(constants, ops, place, *places)
 
     def tensor_read_out(
         q: Pointer, S: Pointer, z: Pointer, out: Pointer,
@@ -236,11 +241,11 @@ def build_read_out(constants: TensorConstants, ops: Operations) -> Callable[...,
         copy_tile(shared + query_start, q, q_start, q_token, num_tokens)
         commit_copies()
         z_start = cuda.blockIdx.x * num_features
-        fetch_state(shared, S, z_start * head_dim, z, z_start)
+        back = fetch_state(shared, S, z_start * head_dim, z, z_start)
         cuda.syncthreads()
         row = num_heads * head_dim
         out_start = (batch * num_queries + first) * row + head * head_dim
-        read_queries(shared, q, q_start, q_token, num_tokens, out, out_start, row, scaled_eps)
+        read_queries(shared, q, q_start, q_token, num_tokens, out, out_start, row, back, scaled_eps)
 
     return tensor_read_out
 

@@ -11,7 +11,7 @@ Half precision needs care, because float16 has few small numbers and no large on
 
 * r phi(q) is multiplied by Z = sum_f |z_f|. Its average, weighted by z, is then 1, however long the
   vectors are. A feature that the keys hardly have may be more than float16 holds, and is cut off.
-* A state is divided by `back`, which makes its largest number 256, whatever the scale of the loss.
+* dS is rounded as `tensor_state.py` says.
 
 Legend: c the scale; g = lane / 4, t = lane % 4; tile as a stage of shared memory 64 tokens, as an
 operand of `mma` 8 columns; chunk 16 bytes.
@@ -20,6 +20,11 @@ operand of `mma` 8 columns; chunk 16 bytes.
 from linvit_runtime.kernels.cuda.ptx_ops import Operation, Operations
 from linvit_runtime.kernels.cuda.tensor_gradient_plan import GradientConstants
 from linvit_runtime.kernels.cuda.tensor_plan import TILE_TOKENS
+from linvit_runtime.kernels.cuda.tensor_state import (
+    LARGEST,
+    build_larger_size,
+    build_largest_of_all,
+)
 from linvit_runtime.kernels.cuda.tensor_steps import (
     Pointer,
     Registers,
@@ -28,14 +33,10 @@ from linvit_runtime.kernels.cuda.tensor_steps import (
     build_state_place,
 )
 
-LARGEST = 256.0
-"""The largest number of a state in half precision."""
-
-_SMALLEST = 1e-30  # so that a state of zeros has a `back`
 _LARGEST_FLOAT16 = 65504.0
 
 
-def _build_state_place(constants: GradientConstants, ops: Operations) -> Operation:
+def build_permuted_place(constants: GradientConstants, ops: Operations) -> Operation:
     """Make `place(feature, pair)`: where two true columns of a row lie; rows are permuted too."""
     state_place = build_state_place(constants, ops, constants.block_tiles)
     lane_channels, block_channels = 2 * constants.block_tiles, 8 * constants.block_tiles
@@ -50,88 +51,6 @@ def _build_state_place(constants: GradientConstants, ops: Operations) -> Operati
         return state_place(row, pair)
 
     return ops.device(place)
-
-
-def _build_largest_of_all(constants: GradientConstants, ops: Operations) -> Operation:
-    warp_number, maximum = ops.warp_number, ops.maximum
-    cuda, shuffle_xor, float32 = ops.cuda, ops.shuffle_xor, ops.float32
-    store_shared, load_shared = ops.store_shared, ops.load_shared
-    num_warps, largest_place = constants.num_warps, constants.largest_start
-
-    def largest_of_all(shared: int, largest: float) -> float:
-        """The largest number that any thread of the CTA has; all threads call it."""
-        for i in range(5):
-            largest = maximum(largest, shuffle_xor(largest, 1 << i))
-        store_shared(shared + largest_place + 4 * warp_number(), largest)
-        cuda.syncthreads()
-        for i in range(num_warps):
-            largest = maximum(largest, load_shared(shared + largest_place + 4 * i))
-        return maximum(largest, float32(_SMALLEST))
-
-    return ops.device(largest_of_all)
-
-
-def build_fetch_state(constants: GradientConstants, ops: Operations) -> Operation:
-    """Make `fetch_state`, which brings S and z, or their gradients, into shared memory."""
-    cuda, float32, maximum = ops.cuda, ops.float32, ops.maximum
-    thread_number, warp_number, select = ops.thread_number, ops.warp_number, ops.select
-    load_global_2, pack, reciprocal = ops.load_global_2, ops.pack, ops.reciprocal
-    store_shared, store_shared_word = ops.store_shared, ops.store_shared_word
-    place, largest_of_all = (
-        _build_state_place(constants, ops),
-        _build_largest_of_all(constants, ops),
-    )
-    head_dim, num_features = constants.head_dim, constants.num_features
-    z_place = constants.z_start
-    rows = constants.num_threads // (head_dim // 2)
-    passes, z_passes = num_features // rows, -(-num_features // 64)
-
-    def fetch_state(shared: int, S: Pointer, S_start: int, z: Pointer, z_start: int) -> float:
-        """Return `back`. A barrier must follow."""
-        two = cuda.local.array(2, float32)
-        row = thread_number() // (head_dim // 2)
-        pair = thread_number() - row * (head_dim // 2)
-        largest = float32(0)
-        for i in range(passes):
-            load_global_2(two, 0, S, S_start + (row + i * rows) * head_dim + 2 * pair)
-            largest = maximum(largest, maximum(maximum(two[0], -two[0]), maximum(two[1], -two[1])))
-        largest = largest_of_all(shared, largest)
-        factor = float32(LARGEST) * reciprocal(largest)
-        for i in range(passes):
-            feature = row + i * rows
-            load_global_2(two, 0, S, S_start + feature * head_dim + 2 * pair)
-            store_shared_word(shared + place(feature, pair), pack(two[0] * factor, two[1] * factor))
-        if warp_number() == 0:
-            for i in range(z_passes):
-                feature = 64 * i + 2 * thread_number()
-                feature = select(feature < num_features, feature, 0)  # again, with equal values
-                load_global_2(two, 0, z, z_start + feature)
-                store_shared(shared + z_place + 4 * feature, two[0])
-                store_shared(shared + z_place + 4 * feature + 4, two[1])
-        return largest * float32(1 / LARGEST)
-
-    return ops.device(fetch_state)
-
-
-def build_sum_z(constants: GradientConstants, ops: Operations) -> Operation:
-    """Make `sum_z(shared)`: Z, the sum of |z|, to every thread."""
-    thread_number, select, float32 = ops.thread_number, ops.select, ops.float32
-    load_shared, shuffle_xor, maximum = ops.load_shared, ops.shuffle_xor, ops.maximum
-    num_features, z_place = constants.num_features, constants.z_start
-    passes = -(-num_features // 32)
-
-    def sum_z(shared: int) -> float:
-        total = float32(0)
-        for i in range(passes):
-            feature = 32 * i + (thread_number() & 31)
-            valid = feature < num_features
-            z = load_shared(shared + z_place + 4 * select(valid, feature, 0))
-            total += select(valid, maximum(z, -z), float32(0))
-        for i in range(5):
-            total += shuffle_xor(total, 1 << i)
-        return maximum(total, float32(_SMALLEST))
-
-    return ops.device(sum_z)
 
 
 def build_add_tile(constants: GradientConstants, ops: Operations) -> Operation:
@@ -195,13 +114,12 @@ def build_put_state_gradient(
 ) -> Operation:
     """Make the step that leaves the gradients of S and z where they are read next."""
     thread_number, warp_number = ops.thread_number, ops.warp_number
-    pack, maximum, reciprocal, float32 = ops.pack, ops.maximum, ops.reciprocal, ops.float32
+    pack, reciprocal, float32 = ops.pack, ops.reciprocal, ops.float32
     store_shared, store_shared_word = ops.store_shared, ops.store_shared_word
     store_global_2, shuffle_xor = ops.store_global_2, ops.shuffle_xor
-    place, largest_of_all = (
-        _build_state_place(constants, ops),
-        _build_largest_of_all(constants, ops),
-    )
+    place = build_permuted_place(constants, ops)
+    larger_size = build_larger_size(ops)
+    largest_of_all = build_largest_of_all(constants, ops, constants.largest_start)
     head_dim, parts, num_sums = (
         constants.head_dim,
         constants.features_per_channel,
@@ -221,7 +139,7 @@ def build_put_state_gradient(
         largest = float32(0)
         if not to_global:
             for i in range(num_sums):
-                largest = maximum(largest, maximum(sums[i], -sums[i]))
+                largest = larger_size(largest, sums[i])
             largest = largest_of_all(shared, largest)
         to_half = float32(LARGEST) * reciprocal(largest)
         for part in range(parts):

@@ -177,9 +177,14 @@ class TensorConstants(HeadConstants):
         return self.query_start + 2 * self.tile_bytes
 
     @property
+    def largest_start(self) -> int:
+        """Where the largest number that each warp has seen starts."""
+        return self.z_start + 4 * self.num_features
+
+    @property
     def shared_bytes(self) -> int:
         """Bytes of dynamic shared memory."""
-        return self.z_start + 4 * self.num_features
+        return self.largest_start + 4 * self.num_warps
 
 
 @dataclass(frozen=True, slots=True)

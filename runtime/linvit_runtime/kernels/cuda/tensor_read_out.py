@@ -1,8 +1,9 @@
 """Steps of the second phase of the forward pass: the output of queries from S and z.
 
 S, rounded to half precision, is B and stays in registers; phi(q) is A, 16 tokens at a time. The
-denominator is one more product, whose B has z rounded in even columns and what the rounding left in
-odd ones; so every lane finds phi(q).z as the sum of two neighbouring results of its own.
+denominator is one more product, whose B has z, divided by its sum: rounded in even columns, and in
+odd ones what the rounding left. So every lane finds phi(q).z as the sum of two neighbouring results
+of its own.
 
 A lane has two adjacent columns of each C, that is 4 bytes of output, while memory is fast with
 stores of 16 bytes. So the columns of S are permuted on their way into shared memory
@@ -20,6 +21,7 @@ Legend: g = lane / 4, t = lane % 4; tile as a stage of shared memory 64 tokens, 
 
 from linvit_runtime.kernels.cuda.ptx_ops import Operation, Operations
 from linvit_runtime.kernels.cuda.tensor_plan import TILE_TOKENS, TensorConstants
+from linvit_runtime.kernels.cuda.tensor_state import build_sum_z
 from linvit_runtime.kernels.cuda.tensor_steps import (
     Pointer,
     Registers,
@@ -27,55 +29,26 @@ from linvit_runtime.kernels.cuda.tensor_steps import (
     build_feature_pair,
     build_place,
     build_softmax_rows,
-    build_state_place,
 )
-
-
-def build_fetch_state(constants: TensorConstants, ops: Operations) -> Operation:
-    """Make `fetch_state(shared, S, S_start, z, z_start)`, for when other CTAs computed them."""
-    cuda, float32 = ops.cuda, ops.float32
-    thread_number, warp_number = ops.thread_number, ops.warp_number
-    load_global_2, store_shared, select = ops.load_global_2, ops.store_shared, ops.select
-    store_shared_word, pack = ops.store_shared_word, ops.pack
-    state_place, head_dim = (
-        build_state_place(constants, ops, constants.block_tiles),
-        constants.head_dim,
-    )
-    num_features, z_place = constants.num_features, constants.z_start
-    rows = constants.num_threads // (head_dim // 2)
-    passes, z_passes = num_features // rows, -(-num_features // 64)
-
-    def fetch_state(shared: int, S: Pointer, S_start: int, z: Pointer, z_start: int) -> None:
-        """Bring S into shared memory as a factor, and z beside it."""
-        two = cuda.local.array(2, float32)
-        row = thread_number() // (head_dim // 2)
-        pair = thread_number() - row * (head_dim // 2)
-        for i in range(passes):
-            feature = row + i * rows
-            load_global_2(two, 0, S, S_start + feature * head_dim + 2 * pair)
-            store_shared_word(shared + state_place(feature, pair), pack(two[0], two[1]))
-        if warp_number() == 0:
-            for i in range(z_passes):
-                feature = 64 * i + 2 * thread_number()
-                feature = select(feature < num_features, feature, 0)  # again, with equal values
-                load_global_2(two, 0, z, z_start + feature)
-                store_shared(shared + z_place + 4 * feature, two[0])
-                store_shared(shared + z_place + 4 * feature + 4, two[1])
-
-    return ops.device(fetch_state)
 
 
 def _build_take_state(constants: TensorConstants, ops: Operations) -> Operation:
     thread_number, warp_number = ops.thread_number, ops.warp_number
-    ldmatrix_trans = ops.ldmatrix_trans
+    ldmatrix_trans, reciprocal = ops.ldmatrix_trans, ops.reciprocal
+    sum_z = build_sum_z(constants, ops, constants.z_start)
     load_shared, pack, low, high, select = ops.load_shared, ops.pack, ops.low, ops.high, ops.select
     place, z_place, row_bytes = build_place(constants, ops), constants.z_start, constants.row_bytes
     column_groups, steps = constants.column_groups, constants.num_features // 16
     column_tiles = constants.head_dim // 8 // column_groups
     pairs = column_tiles // 2
 
-    def take_state(shared: int, factors: Registers, z_factors: Registers) -> None:
-        """Load this warp's columns of S as a factor, and z as one of two rounded terms."""
+    def take_state(shared: int, factors: Registers, z_factors: Registers) -> float:
+        """Load this warp's columns of S as a factor, and z as one of two rounded terms.
+
+        Returns what z is divided by.
+        """
+        z_back = sum_z(shared)
+        to_half = reciprocal(z_back)
         lane = thread_number() & 31
         first_chunk = warp_number() % column_groups * column_tiles + (lane >> 4)
         for step in range(steps):
@@ -85,10 +58,11 @@ def _build_take_state(constants: TensorConstants, ops: Operations) -> Operation:
                 ldmatrix_trans(factors, i, chunk_place + step * 16 * row_bytes)
             for word in range(2):
                 at = shared + z_place + 4 * (16 * step + 8 * word + 2 * (lane & 3))
-                a, b = load_shared(at), load_shared(at + 4)
+                a, b = load_shared(at) * to_half, load_shared(at + 4) * to_half
                 rounded = pack(a, b)
                 rest = pack(a - low(rounded), b - high(rounded))
                 z_factors[2 * step + word] = select((lane & 4) != 0, rest, rounded)
+        return z_back
 
     return ops.device(take_state)
 
@@ -109,12 +83,12 @@ def build_read_queries(constants: TensorConstants, ops: Operations) -> Operation
 
     def read_queries(
         shared: int, q: Pointer, q_start: int, q_token: int, num_tokens: int,
-        out: Pointer, out_start: int, out_token: int, scaled_eps: float,
+        out: Pointer, out_start: int, out_token: int, back: float, scaled_eps: float,
     ) -> None:  # fmt: skip
         """Stream the queries, whose first tile is on its way, and write their output."""
         factors = cuda.local.array(num_factors, uint32)
         z_factors = cuda.local.array(num_z_factors, uint32)
-        take_state(shared, factors, z_factors)
+        z_back = take_state(shared, factors, z_factors)
         tokens_left, stage = num_tokens, 0
         while True:
             tile = shared + query_start + stage * tile_bytes
@@ -131,7 +105,10 @@ def build_read_queries(constants: TensorConstants, ops: Operations) -> Operation
             if takes_softmax:
                 softmax_rows(tile)
                 cuda.syncthreads()
-            read_tile(tile, tokens_left, factors, z_factors, out, out_start, out_token, scaled_eps)
+            read_tile(
+                tile, tokens_left, factors, z_factors, out, out_start, out_token,
+                back, z_back, scaled_eps,
+            )  # fmt: skip
             cuda.syncthreads()
             out_start += TILE_TOKENS * out_token
             tokens_left -= TILE_TOKENS
@@ -161,7 +138,8 @@ def _build_read_tile(constants: TensorConstants, ops: Operations) -> Operation:
 
     def read_tile(
         queries: int, tokens_left: int, factors: Registers, z_factors: Registers,
-        out: Pointer, out_start: int, out_token: int, scaled_eps: float,
+        out: Pointer, out_start: int, out_token: int,
+        back: float, z_back: float, scaled_eps: float,
     ) -> None:  # fmt: skip
         """Write S^T phi(q) / (phi(q).z + eps) of this warp's tokens and columns."""
         loaded = cuda.local.array(4, uint32)
@@ -192,7 +170,7 @@ def _build_read_tile(constants: TensorConstants, ops: Operations) -> Operation:
                     mma(denominators, 0, features, 0, z_factors, first)
             for lower in range(2):
                 total = denominators[2 * lower] + denominators[2 * lower + 1]
-                inverse = reciprocal(total + scaled_eps)
+                inverse = reciprocal(total * z_back + scaled_eps) * back
                 token = step + 8 * lower + (lane >> 2)
                 row_start = out_start + token * out_token
                 for block in range(blocks):

@@ -17,6 +17,11 @@ Legend: g = lane / 4, t = lane % 4; tile as a stage of shared memory 64 tokens, 
 
 from linvit_runtime.kernels.cuda.ptx_ops import Operation, Operations
 from linvit_runtime.kernels.cuda.tensor_plan import TILE_TOKENS, HeadConstants, TensorConstants
+from linvit_runtime.kernels.cuda.tensor_state import (
+    LARGEST,
+    build_larger_size,
+    build_largest_of_all,
+)
 from linvit_runtime.kernels.cuda.tensor_steps import (
     Pointer,
     Registers,
@@ -133,6 +138,9 @@ def build_put_state(
     constants: TensorConstants, ops: Operations, to_shared: bool, to_global: bool
 ) -> Operation:
     """Make `put_state`, which ends the first phase; z goes to shared memory in any case."""
+    reciprocal, float32 = ops.reciprocal, ops.float32
+    larger_size = build_larger_size(ops)
+    largest_of_all = build_largest_of_all(constants, ops, constants.largest_start)
     thread_number, warp_number, select = ops.thread_number, ops.warp_number, ops.select
     pack, store_shared, store_shared_word = ops.pack, ops.store_shared, ops.store_shared_word
     store_global_2, state_place = (
@@ -140,14 +148,23 @@ def build_put_state(
         build_state_place(constants, ops, constants.block_tiles),
     )
     head_dim, parts = constants.head_dim, constants.features_per_channel
-    z_place = constants.z_start
+    z_place, num_sums = constants.z_start, constants.num_sums
     value_tiles = head_dim // 8
 
     def put_state(
         shared: int, sums: Registers, z_sums: Registers, scale: float,
         S: Pointer, S_start: int,
-    ) -> None:  # fmt: skip
-        """Scale the sums, and leave S in shared memory as a factor, in global memory or both."""
+    ) -> float:  # fmt: skip
+        """Scale the sums, and leave S in shared memory as a factor, in global memory or both.
+
+        Returns `back`, where S is in shared memory.
+        """
+        largest = float32(0)
+        if to_shared:
+            for i in range(num_sums):
+                largest = larger_size(largest, sums[i])
+            largest = largest_of_all(shared, largest)
+        to_half = float32(LARGEST) * reciprocal(largest)
         lane = thread_number() & 31
         first_feature = 16 * warp_number()
         for part in range(parts):
@@ -155,12 +172,14 @@ def build_put_state(
                 feature = part * head_dim + first_feature + 8 * lower + (lane >> 2)
                 for tile in range(value_tiles):
                     i = 4 * (part * value_tiles + tile) + 2 * lower
-                    a, b = sums[i] * scale, sums[i + 1] * scale
+                    a, b = sums[i], sums[i + 1]
                     pair = 4 * tile + (lane & 3)
                     if to_shared:
-                        store_shared_word(shared + state_place(feature, pair), pack(a, b))
+                        at = shared + state_place(feature, pair)
+                        store_shared_word(at, pack(a * to_half, b * to_half))
                     if to_global:
-                        store_global_2(S, S_start + feature * head_dim + 2 * pair, a, b, True)
+                        at = S_start + feature * head_dim + 2 * pair
+                        store_global_2(S, at, a * scale, b * scale, True)
         # All columns of z's C are equal. Lane t of 4 writes the upper rows where t is even, the
         # lower ones where it is odd, and, if there are two parts, the second one from t = 2 on.
         is_lower = (lane & 1) != 0
@@ -171,6 +190,7 @@ def build_put_state(
             value = select(second, select(is_lower, z_sums[6], z_sums[4]), value)
             feature += ((lane & 2) >> 1) * head_dim
         store_shared(shared + z_place + 4 * feature, value * scale)
+        return largest * scale * float32(1 / LARGEST)
 
     return ops.device(put_state)
 
