@@ -118,6 +118,7 @@ def _list(_: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     import torch
 
+    from linvit_runtime.kernels.dispatch import torch_reasons
     from linvit_runtime.kernels.verify import verify
 
     if options.device == "cuda" and not torch.cuda.is_available():
@@ -125,15 +126,19 @@ def _verify(options: argparse.Namespace) -> int:
             "torch sees no CUDA device to verify kernels on\n"
             "  help: --device cpu verifies the CPU kernels"
         )
-    count = failures = 0
+    count = failures = in_torch = 0
     for verdict in verify(options.device):
         count, failures = count + 1, failures + (not verdict.passed)
+        in_torch += "torch" in (verdict.forward, verdict.backward)
         errors = " ".join(f"{error:.1e}" for error in verdict.errors)
         word = "ok  " if verdict.passed else "FAIL"
         what = f"{verdict.feature_map} {verdict.dtype} {list(verdict.shape)}"
         print(f"{word} {what}: {verdict.forward}, {verdict.backward}; out dq dk dv {errors}")
     print(f"{failures} of {count} cases differ from the definition in float64")
-    return REJECTED if failures else 0
+    if in_torch:  # there is a kernel for every case
+        print(f"{in_torch} of {count} ran in torch, which verifies no kernel:")
+        print(*(f"  {reason}" for reason in torch_reasons()), sep="\n")
+    return REJECTED if failures or in_torch else 0
 
 
 def _capabilities(text: str | None) -> list[Capability]:

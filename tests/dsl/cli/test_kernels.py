@@ -114,6 +114,18 @@ def test_kernels_that_are_right_pass(capsys: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.usefixtures("_few_cases")
+def test_torch_verifies_no_kernel(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "_numba_problem", lambda _: "Numba is broken")
+    with pytest.warns(RuntimeWarning, match="Numba is broken"):
+        assert main(["kernels", "verify", "--device", "cpu"]) == 1
+    out = capsys.readouterr().out
+    assert "1 of 1 ran in torch, which verifies no kernel:\n" in out
+    assert "on a CPU: Numba is broken" in out
+
+
+@pytest.mark.usefixtures("_few_cases")
 @pytest.mark.parametrize("wrong", [1.001, float("nan")])
 def test_kernels_that_are_wrong_fail(
     wrong: float, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
