@@ -72,7 +72,8 @@ class SimtForward:
 
 def _readable(x: Tensor) -> Tensor:
     """Return x in float32 with adjacent channels, copying only where it is not so already."""
-    x = x.to(torch.float32)
+    if x.dtype is not torch.float32:  # a conversion to what it is takes a microsecond as well
+        x = x.float()
     return x if x.stride(3) == 1 else x.clone(memory_format=torch.contiguous_format)
 
 
@@ -135,8 +136,11 @@ class SimtBackward:
         for (run, grid), (tensors, numbers) in zip(self._launches, arguments, strict=True):
             if all(grid):  # without tokens there is nothing to launch
                 run(grid, tensors, numbers)
-        if into is None:
-            return grad_q.to(dtype), grad_k.to(dtype), grad_v.to(dtype)
-        for view, gradient in zip(into, (grad_q, grad_k, grad_v), strict=True):
-            view.copy_(gradient)
-        return into
+        gradients = grad_q, grad_k, grad_v
+        if into is not None:
+            for view, gradient in zip(into, gradients, strict=True):
+                view.copy_(gradient)
+            return into
+        if dtype is torch.float32:
+            return gradients
+        return grad_q.to(dtype), grad_k.to(dtype), grad_v.to(dtype)
