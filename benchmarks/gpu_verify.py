@@ -25,7 +25,12 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from linvit_runtime.kernels import FEATURE_MAPS, dispatch, linear_attention
+from linvit_runtime.kernels import (
+    FEATURE_MAPS,
+    dispatch,
+    linear_attention,
+    linear_attention_qkvpacked,
+)
 from linvit_runtime.kernels.cuda import choose
 from linvit_runtime.kernels.cuda.choose import Rule
 from linvit_runtime.kernels.dispatch import recording
@@ -265,7 +270,10 @@ def controls(device: str) -> dict[str, bool]:
 
 
 def properties(device: str, *, tiny: bool = False) -> dict[str, bool]:
-    """What holds for every implementation: the same bits twice, and no overflow in float16."""
+    """What holds for every implementation: the same bits twice, and no overflow in float16.
+
+    And whoever trains from one buffer gets its gradient whole.
+    """
     tokens = 64 if tiny else 16384
     check = Check("split_relu", "float16", 64, 1, tokens, tokens, 2, "qkv")
     *inputs, grad = check.inputs(device)
@@ -276,7 +284,23 @@ def properties(device: str, *, tiny: bool = False) -> dict[str, bool]:
     return {
         "same bits twice": all(map(torch.equal, *runs)),
         f"finite in float16 at {tokens} tokens": all(bool(x.isfinite().all()) for x in runs[0]),
+        "a buffer's gradient is that of its views": all(
+            _packed_as_views(dtype, device) for dtype in ("bfloat16", "float32")
+        ),
     }
+
+
+def _packed_as_views(dtype: str, device: str) -> bool:
+    check = Check("split_relu", dtype, 64, 2, 70, 70, 2, "qkv")
+    *inputs, grad = check.inputs(device)
+    leaves = [x.detach().requires_grad_() for x in inputs]
+    qkv = torch.stack(inputs, 2).requires_grad_()
+    _, *expected = _results(linear_attention, check, leaves, grad)
+    with poisoned():
+        out = linear_attention_qkvpacked(qkv, check.feature_map, EPS)
+        (found,) = torch.autograd.grad(out, qkv, grad)
+    error = relative_error(found, torch.stack(expected, 2).double())
+    return error <= TOLERANCES[dtype]
 
 
 def replayed(check: Check, device: str) -> float:
