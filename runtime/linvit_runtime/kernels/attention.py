@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from linvit_runtime.kernels.dispatch import in_quadratic_order
 from linvit_runtime.kernels.feature_maps import feature_map_named
@@ -79,6 +80,8 @@ def linear_attention(
     Raises:
         ValueError: The inputs do not fit together, or the feature map, eps, order or projection is
             not one.
+        TypeError: An input is no tensor.
+        NotImplementedError: A tangent of forward-mode differentiation is asked for.
     """
     if order not in ORDERS:
         raise ValueError(f"linear_attention: order is {order!r}; it must be linear or quadratic")
@@ -90,6 +93,8 @@ def linear_attention(
         q, k, v = autocast(feature_map, q, k, v)
     if not _fit(q, k, v):
         _raise_misfit(q, k, v)
+    if forward_ad._current_level >= 0:
+        refuse_forward_mode("linear_attention", q, k, v)
     if feature_map == FAVOR or projection is not None:
         projection = _checked_projection(projection, q, feature_map)
         fq, fk = favor_features(q, projection, "token"), favor_features(k, projection, "head")
@@ -125,6 +130,14 @@ def refuse_second_derivative(name: str) -> None:
     if torch.is_grad_enabled() and not torch.compiler.is_compiling():
         raise RuntimeError(
             f"{name} has no second derivative: differentiate without create_graph=True"
+        )
+
+
+def refuse_forward_mode(name: str, *inputs: Tensor) -> None:
+    """Raise NotImplementedError if an input has a tangent, which would be lost silently."""
+    if any(forward_ad.unpack_dual(x).tangent is not None for x in inputs):
+        raise NotImplementedError(
+            f"{name} has no forward-mode derivative: differentiate in reverse mode"
         )
 
 
@@ -174,6 +187,10 @@ def _checked_projection(projection: Tensor | None, q: Tensor, feature_map: str) 
 def _raise_misfit(q: Tensor, k: Tensor, v: Tensor) -> None:
     """Raise ValueError, naming both sides, where q, k and v do not fit together."""
     for name, tensor in (("q", q), ("k", k), ("v", v)):
+        if not isinstance(tensor, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(
+                f"linear_attention: {name} is a {type(tensor).__name__}; it must be a torch.Tensor"
+            )
         if tensor.dim() != 4:
             raise ValueError(
                 f"linear_attention: {name} has shape {list(tensor.shape)}; "

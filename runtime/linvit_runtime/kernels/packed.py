@@ -9,12 +9,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from linvit_runtime.kernels.attention import (
     DTYPES,
     FAVOR,
     autocast,
     autocast_is_on,
+    refuse_forward_mode,
     refuse_second_derivative,
 )
 from linvit_runtime.kernels.feature_maps import feature_map_named
@@ -45,6 +47,8 @@ def linear_attention_qkvpacked(
 
     Raises:
         ValueError: qkv is not such a tensor, or the feature map or eps is not one.
+        TypeError: qkv is no tensor.
+        NotImplementedError: A tangent of forward-mode differentiation is asked for.
     """
     if feature_map == FAVOR:
         raise ValueError(
@@ -59,6 +63,8 @@ def linear_attention_qkvpacked(
     shape = qkv.shape
     if len(shape) != 5 or shape[2] != 3 or shape[3] * shape[4] == 0 or qkv.dtype not in DTYPES:
         _raise_misfit(qkv)
+    if forward_ad._current_level >= 0:
+        refuse_forward_mode(_NAME, qkv)
     if torch.is_grad_enabled() and qkv.requires_grad:
         return _LinearAttentionPacked.apply(qkv, feature_map, eps)
     return linear_attention_op(*qkv.unbind(2), feature_map, eps)
@@ -83,6 +89,8 @@ class _LinearAttentionPacked(torch.autograd.Function):
 
 def _raise_misfit(qkv: Tensor) -> None:
     """Raise ValueError for a tensor that does not hold q, k and v."""
+    if not isinstance(qkv, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"{_NAME}: qkv is a {type(qkv).__name__}; it must be a torch.Tensor")
     is_shape = f"{_NAME}: qkv has shape {list(qkv.shape)}"
     if qkv.dim() != 5:
         raise ValueError(f"{is_shape}; it must have five axes [batch, tokens, 3, heads, width]")

@@ -6,8 +6,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
-from linvit_runtime.kernels import FEATURE_MAPS, linear_attention
+from linvit_runtime.kernels import (
+    FEATURE_MAPS,
+    linear_attention,
+    linear_attention_qkvpacked,
+)
 from tests.runtime.kernels import oracle
 from tests.runtime.kernels.oracle import (
     Inputs,
@@ -246,6 +251,34 @@ def test_only_inputs_and_state_are_saved_for_backward() -> None:
     inputs, state = saved[:3], saved[3:]
     assert [x.data_ptr() for x in inputs] == [x.data_ptr() for x in (q, k, v)]
     assert [x.shape for x in state] == [(2, 3, 16, 5), (2, 3, 16)]
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")  # torch's own use of it
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_forward_mode_derivative_is_refused(packed: bool) -> None:
+    """It would be zero, silently: the operators have no rule for tangents."""
+    q, k, v = oracle.random_inputs((1, 5, 5, 2, 4, 4))
+    qkv = torch.stack((q, k, v), 2)
+
+    def attend(qkv: Tensor) -> Tensor:
+        if packed:
+            return linear_attention_qkvpacked(qkv)
+        q, k, v = qkv.unbind(2)
+        return linear_attention(q, k, v)
+
+    with forward_ad.dual_level():
+        assert attend(qkv).isfinite().all()  # not a tangent in sight
+        with pytest.raises(NotImplementedError, match="no forward-mode derivative"):
+            attend(forward_ad.make_dual(qkv, qkv))
+
+
+def test_what_is_no_tensor_is_refused() -> None:
+    q, k, v = oracle.random_inputs((1, 5, 5, 2, 4, 4))
+    wrong: Any = v.numpy()
+    with pytest.raises(TypeError, match=r"v is a ndarray; it must be a torch\.Tensor"):
+        linear_attention(q, k, wrong)
+    with pytest.raises(TypeError, match=r"qkv is a ndarray; it must be a torch\.Tensor"):
+        linear_attention_qkvpacked(wrong)
 
 
 def test_a_second_derivative_is_refused() -> None:
