@@ -67,6 +67,7 @@ CASES = {
     "128 channels": Case("split_relu", "float16", (1, 40, 17, 1, 128)),
     "128 channels, one half": Case("elu_plus_one", "bfloat16", (1, 17, 20, 1, 128)),
     "features of the caller": Case("identity", "bfloat16", (1, 17, 33, 1, 32)),
+    "no queries": Case("softmax", "float16", (1, 0, 5, 1, 32)),
     "no keys": Case("relu", "float16", (1, 5, 0, 1, 32)),
     "parts": Case("split_relu", "bfloat16", (1, 150, 200, 2, 32), split=2),
     "parts, wide": Case("elu_plus_one", "float16", (1, 20, 70, 1, 128), split=2),

@@ -78,6 +78,7 @@ def strided(name: str) -> tuple[str, ...]:
 def _kernel(
     constants: TensorConstants, step: str, body: Callable[..., None], names: tuple[str, ...]
 ) -> NamedKernel:
+    adds_only = step == "total"
     state = "_with_state" if constants.save_state and step == "forward" else ""
     kernel = Kernel(
         name=f"tensor_{step}_{constants.feature_map}_{constants.half_type}"
@@ -85,8 +86,8 @@ def _kernel(
         body=body,
         arguments=tuple(_KINDS.get(name, "int64") for name in names),
         threads=constants.num_threads,
-        shared_bytes=constants.shared_bytes,
-        min_blocks=constants.min_blocks,
+        shared_bytes=0 if adds_only else constants.shared_bytes,
+        min_blocks=0 if adds_only else constants.min_blocks,
         min_capability=MIN_CAPABILITY,
     )
     return kernel, names
