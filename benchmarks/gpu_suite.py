@@ -209,7 +209,8 @@ def splits(suite: Suite, deadline: float) -> dict[str, Any]:
                 row = gpu_measure.compete(case, suite.clock, ours)
             if row.gate == "green" and "torch" not in row.backends:
                 times[split] = row.contestants["linvit"]
-        best = {split: median(measured) or float("inf") for split, measured in times.items()}
+        medians = {split: median(measured) for split, measured in times.items()}
+        best = {split: found for split, found in medians.items() if found is not None}
         fastest = min(best, key=lambda split: best[split], default=None)
         print(f"B H {case.batch * case.heads}, N {case.tokens}: {fastest} of {best}", flush=True)
         found.append({"case": asdict(case), "fastest": fastest, "us": best})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,7 +34,8 @@ def replace_file(path: Path, content: bytes) -> None:
     Raises:
         OSError: As `write_file`; `path` is then unchanged.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Processes of containers that share a folder can have one number.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
     try:
         write_file(temporary, content)
         os.replace(temporary, path)  # noqa: PTH105 - named as the call whose atomicity is used
