@@ -1,6 +1,7 @@
 """How fast one attention is: linvit's kernels beside what a user would take instead.
 
     OMP_WAIT_POLICY=PASSIVE .venv/bin/python benchmarks/attention.py [--save MACHINE]
+    .venv/bin/python benchmarks/attention.py --device cuda
 
 For every head width, number of tokens and number of threads: the milliseconds of
 `linear_attention` (split-relu), forward and forward with backward, and how many times as long the
@@ -11,6 +12,9 @@ the saved file, so that a machine whose speed drifts does not favour anybody. `-
 the process's processor time instead, for a machine that others use too.
 
 The gate: every contestant agrees with its formula in float64 before anything is timed.
+
+On a GPU it is the stages of `gpu_suite.py` that verify and time single operators, with their own
+cases and clocks; the other options are those of a CPU.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import contestants
+import gpu_suite
 import torch
 from torch import Tensor
 
@@ -202,9 +207,10 @@ def save(machine: str, clock: str, rows: list[Row]) -> Path:
     return path
 
 
-def main() -> None:
-    """Measure, print, and keep what is asked for."""
+def main() -> int:
+    """Measure, print, and keep what is asked for; 0 unless a gate on a GPU is red."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--widths", type=int, nargs="+", default=[64, 32])
     parser.add_argument("--tokens", type=int, nargs="+", default=TOKENS)
@@ -215,6 +221,8 @@ def main() -> None:
     parser.add_argument("--without", nargs="+", choices=("compiled", "sdpa"), default=[])
     parser.add_argument("--save", metavar="MACHINE", help="name of this machine in the results")
     options = parser.parse_args()
+    if options.device == "cuda":
+        return gpu_suite.main(["--stages", "build", "measure", "peers"])
     for name in options.without:
         del ATTENTIONS[name]
     clock = time.perf_counter if options.clock == "wall" else time.process_time
@@ -235,7 +243,8 @@ def main() -> None:
                     rows += group
     if options.save:
         print(f"kept in {save(options.save, options.clock, rows)}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -26,7 +26,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -228,7 +228,7 @@ def sanitized(device: str) -> int:
     return int(any(not outcome.passed for outcome in outcomes))
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the stages; 0 if the gate is green."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--budget", type=float, default=540, help="seconds for everything (540)")
@@ -240,7 +240,7 @@ def main() -> int:
     parser.add_argument("--arch", help="build for sm_90, say, without a GPU, and do nothing else")
     parser.add_argument("--dry-run", action="store_true", help="tiny cases, without a GPU")
     parser.add_argument("--sanitized", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     stages = {"build"} if options.arch else {*options.stages}
     if stages & TIMED:
         stages.add("verify")
