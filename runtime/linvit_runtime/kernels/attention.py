@@ -222,22 +222,26 @@ def _raise_misfit(q: Tensor, k: Tensor, v: Tensor) -> None:
 
 def _fit(q: Tensor, k: Tensor, v: Tensor) -> bool:
     """Whether q, k and v fit together. Asked for every call, so in few operations."""
-    q_shape, k_shape, v_shape = q.shape, k.shape, v.shape
-    if not len(q_shape) == len(k_shape) == len(v_shape) == 4:
+    shape, k_shape, v_shape = q.shape, k.shape, v.shape
+    if not (shape == k_shape == v_shape or _shapes_fit(shape, k_shape, v_shape)):
         return False
-    batch, _, heads, width = q_shape
-    _, keys, _, value_width = v_shape
     dtype, device = q.dtype, q.device
     return (
-        k_shape == (batch, keys, heads, width)
-        and v_shape == (batch, keys, heads, value_width)
-        and heads * width * value_width > 0
+        len(shape) == 4
+        and shape[2] * shape[3] * v_shape[3] > 0
         and dtype in DTYPES
-        and dtype == k.dtype
-        and dtype == v.dtype
+        and dtype is k.dtype
+        and dtype is v.dtype
         and device == k.device
         and device == v.device
     )
+
+
+def _shapes_fit(q: tuple[int, ...], k: tuple[int, ...], v: tuple[int, ...]) -> bool:
+    """Whether all but the number of queries and the width of v agree."""
+    if not len(q) == len(k) == len(v) == 4:
+        return False
+    return k == (q[0], k[1], *q[2:]) and v[:3] == (q[0], k[1], q[2])
 
 
 def _check_same(what: str, axis: int, left: tuple[str, Tensor], right: tuple[str, Tensor]) -> None:
