@@ -74,8 +74,8 @@ def test_kernels_of_whole_heads_hold_all_in_registers(direction: str) -> None:
         built = build.assemble(kernel, text, capability)
         assert built.spill_bytes == 0
         assert built.shared_bytes == kernel.shared_bytes
-        # An Ampere's assembler takes more for the backward pass: two CTAs share a multiprocessor.
-        is_eased = direction == "backward" and capability == (8, 0)
+        # Some assemblers take more for the backward pass: two CTAs share a multiprocessor.
+        is_eased = direction == "backward" and capability in ((8, 0), (12, 0))
         assert built.registers <= (255 if is_eased else REGISTERS_OF_12_WARPS)
 
 

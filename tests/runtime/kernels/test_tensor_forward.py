@@ -207,9 +207,20 @@ MUTANTS = {
     "exponential to the base 2": (tensor_steps, "math.log2(math.e)", "1.0", SMALL_ELU),
     "half a softmax": (tensor_steps, "total += shuffle_xor(total, 1 << i)", "pass", SMALL_SOFTMAX),
     "a row read that is no token": (tensor_steps, "row + i * rows < tokens_left", "True", SMALL),
-    "columns in another order": (tensor_steps, "+ 4 * lane_of_4", "+ 4 * (3 - lane_of_4)", SMALL),
+    "columns in another order": (
+        tensor_steps,
+        "+ 4 * lane_of_4",
+        "+ 4 * (3 - lane_of_4)",
+        SMALL_PARTS,
+    ),
+    "columns in another order, a block at once": (
+        tensor_steps,
+        "4 * block + (thread_number() & 3)",
+        "4 * block + 3 - (thread_number() & 3)",
+        SMALL,
+    ),
     "z not scaled": (tensor_sums, "value * scale", "value", SMALL),
-    "S not scaled": (tensor_sums, "b * scale", "b", SMALL),
+    "S not scaled": (tensor_sums, "sums[i + 1] * scale", "sums[i + 1]", SMALL),
     "padding counted": (tensor_sums, "token + 1 < tokens_left", "True", SMALL_ELU),
     "matrices of A in the order of B": (tensor_sums, "((lane >> 4) << 3)", "(lane & 8)", SMALL),
     "no barrier before a tile": (

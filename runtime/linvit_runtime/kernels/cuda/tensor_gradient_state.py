@@ -30,27 +30,36 @@ from linvit_runtime.kernels.cuda.tensor_steps import (
     Registers,
     build_feature_pair,
     build_place,
+    build_put_row,
     build_state_place,
 )
 
 _LARGEST_FLOAT16 = 65504.0
 
 
-def build_permuted_place(constants: GradientConstants, ops: Operations) -> Operation:
-    """Make `place(feature, pair)`: where two true columns of a row lie; rows are permuted too."""
-    state_place = build_state_place(constants, ops, constants.block_tiles)
+def _build_permuted_row(constants: GradientConstants, ops: Operations) -> Operation:
+    """Make `permuted_row(feature)`: rows of a state are permuted as columns are."""
     lane_channels, block_channels = 2 * constants.block_tiles, 8 * constants.block_tiles
 
-    def place(feature: int, pair: int) -> int:
+    def permuted_row(feature: int) -> int:
         block = feature // block_channels
         inside = feature - block * block_channels
         lane_of_4 = inside // lane_channels
         channel = inside - lane_of_4 * lane_channels
-        tile = channel >> 1
-        row = block * block_channels + 8 * tile + 2 * lane_of_4 + (channel & 1)
-        return state_place(row, pair)
+        return block * block_channels + 8 * (channel >> 1) + 2 * lane_of_4 + (channel & 1)
 
-    return ops.device(place)
+    return ops.device(permuted_row)
+
+
+def build_permuted_place(constants: GradientConstants, ops: Operations) -> Operation:
+    """Make `place(feature, pair)`: where two true columns of a row lie."""
+    state_place = build_state_place(constants, ops, constants.block_tiles)
+    permuted_row = _build_permuted_row(constants, ops)
+
+    def permuted_place(feature: int, pair: int) -> int:
+        return state_place(permuted_row(feature), pair)
+
+    return ops.device(permuted_place)
 
 
 def build_add_tile(constants: GradientConstants, ops: Operations) -> Operation:
@@ -65,6 +74,7 @@ def build_add_tile(constants: GradientConstants, ops: Operations) -> Operation:
     num_words, pairs = 2 * value_tiles, value_tiles // 2
     weights_place, slopes_place = constants.weights_start, constants.slopes_start
     is_bounded = constants.half_type == "float16"
+    is_signed = constants.feature_map == "identity"
 
     def add_tile(
         shared: int, queries: int, grad_outs: int, tokens_left: int,
@@ -100,6 +110,9 @@ def build_add_tile(constants: GradientConstants, ops: Operations) -> Operation:
                     if is_bounded:
                         a = -maximum(-a, float32(-_LARGEST_FLOAT16))
                         b = -maximum(-b, float32(-_LARGEST_FLOAT16))
+                    if is_bounded and is_signed:
+                        a = maximum(a, float32(-_LARGEST_FLOAT16))
+                        b = maximum(b, float32(-_LARGEST_FLOAT16))
                     z_sums[2 * part + (word & 1)] -= a * slopes[first] + b * slopes[first + 1]
                     features[word] = pack(a, b)
                 for tile in range(value_tiles):
@@ -114,10 +127,10 @@ def build_put_state_gradient(
 ) -> Operation:
     """Make the step that leaves the gradients of S and z where they are read next."""
     thread_number, warp_number = ops.thread_number, ops.warp_number
-    pack, reciprocal, float32 = ops.pack, ops.reciprocal, ops.float32
-    store_shared, store_shared_word = ops.store_shared, ops.store_shared_word
+    reciprocal, float32, store_shared = ops.reciprocal, ops.float32, ops.store_shared
     store_global_2, shuffle_xor = ops.store_global_2, ops.shuffle_xor
-    place = build_permuted_place(constants, ops)
+    put_row = build_put_row(constants, ops, constants.block_tiles)
+    permuted_row = _build_permuted_row(constants, ops)
     larger_size = build_larger_size(ops)
     largest_of_all = build_largest_of_all(constants, ops, constants.largest_start)
     head_dim, parts, num_sums = (
@@ -145,16 +158,14 @@ def build_put_state_gradient(
         for part in range(parts):
             for lower in range(2):
                 feature = part * head_dim + first_feature + 8 * lower + (lane >> 2)
-                for tile in range(value_tiles):
-                    i = 4 * (part * value_tiles + tile) + 2 * lower
-                    a, b = sums[i], sums[i + 1]
-                    pair = 4 * tile + (lane & 3)
-                    if to_global:
-                        at = S_start + feature * head_dim + 2 * pair
-                        store_global_2(S, at, a * factor, b * factor, True)
-                    else:
-                        at = shared + place(feature, pair)
-                        store_shared_word(at, pack(a * to_half, b * to_half))
+                first = 4 * part * value_tiles + 2 * lower
+                if to_global:
+                    for tile in range(value_tiles):
+                        i = first + 4 * tile
+                        at = S_start + feature * head_dim + 8 * tile + 2 * (lane & 3)
+                        store_global_2(S, at, sums[i] * factor, sums[i + 1] * factor, True)
+                else:
+                    put_row(shared, permuted_row(feature), sums, first, to_half)
         for i in range(num_z_sums):
             total = z_sums[i] + shuffle_xor(z_sums[i], 1)
             total += shuffle_xor(total, 2)

@@ -11,6 +11,8 @@ from linvit_runtime.kernels.cuda.tensor_steps import Pointer
 LARGEST = 256.0
 """The largest number of a state in half precision."""
 
+_MAX_LOADS = 32  # pairs of floats of a state that a thread holds at once
+
 SMALLEST = 1e-30
 """A state of zeros has a `back` too."""
 
@@ -71,22 +73,29 @@ def build_fetch_state(
     head_dim, num_features = constants.head_dim, constants.num_features
     rows = constants.num_threads // (head_dim // 2)
     passes, z_passes = num_features // rows, -(-num_features // 64)
+    # Wide heads have more than registers hold, and are read twice.
+    stays = passes <= _MAX_LOADS
+    num_loaded, stride = (2 * passes, 2) if stays else (2, 0)
 
     def fetch_state(shared: int, S: Pointer, S_start: int, z: Pointer, z_start: int) -> float:
         """Return `back`. A barrier must follow."""
+        loaded = cuda.local.array(num_loaded, float32)
         two = cuda.local.array(2, float32)
         row = thread_number() // (head_dim // 2)
         pair = thread_number() - row * (head_dim // 2)
         largest = float32(0)
         for i in range(passes):
-            load_global_2(two, 0, S, S_start + (row + i * rows) * head_dim + 2 * pair)
-            largest = larger_size(larger_size(largest, two[0]), two[1])
+            at = S_start + (row + i * rows) * head_dim + 2 * pair
+            load_global_2(loaded, i * stride, S, at)
+            largest = larger_size(larger_size(largest, loaded[i * stride]), loaded[i * stride + 1])
         largest = largest_of_all(shared, largest)
         factor = float32(LARGEST) * reciprocal(largest)
         for i in range(passes):
             feature = row + i * rows
-            load_global_2(two, 0, S, S_start + feature * head_dim + 2 * pair)
-            store_shared_word(shared + place(feature, pair), pack(two[0] * factor, two[1] * factor))
+            if not stays:
+                load_global_2(loaded, 0, S, S_start + feature * head_dim + 2 * pair)
+            word = pack(loaded[i * stride] * factor, loaded[i * stride + 1] * factor)
+            store_shared_word(shared + place(feature, pair), word)
         if warp_number() == 0:
             for i in range(z_passes):
                 feature = 64 * i + 2 * thread_number()

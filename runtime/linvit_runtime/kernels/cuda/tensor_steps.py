@@ -154,3 +154,33 @@ def build_state_place(constants: HeadConstants, ops: Operations, block_tiles: in
         return place(feature, block * block_tiles + tile) + 4 * lane_of_4
 
     return ops.device(state_place)
+
+
+def build_put_row(constants: HeadConstants, ops: Operations, block_tiles: int) -> Operation:
+    """Make `put_row(shared, row, sums, first, factor)`: a lane's columns of a row of S.
+
+    They are `sums[first]` and the next, of each tile of C, times `factor`. In blocks of 4 tiles
+    they are 16 adjacent bytes of shared memory per block.
+    """
+    cuda, uint32, thread_number = ops.cuda, ops.uint32, ops.thread_number
+    pack, store_shared_word, store_shared_16 = ops.pack, ops.store_shared_word, ops.store_shared_16
+    place = build_place(constants, ops)
+    state_place = build_state_place(constants, ops, block_tiles)
+    tiles = constants.head_dim // 8
+    blocks = tiles // 4
+
+    def in_blocks(shared: int, row: int, sums: Registers, first: int, factor: float) -> None:
+        words = cuda.local.array(4, uint32)
+        for block in range(blocks):
+            for tile in range(4):
+                i = first + 4 * (4 * block + tile)
+                words[tile] = pack(sums[i] * factor, sums[i + 1] * factor)
+            store_shared_16(shared + place(row, 4 * block + (thread_number() & 3)), words, 0)
+
+    def in_pairs(shared: int, row: int, sums: Registers, first: int, factor: float) -> None:
+        for tile in range(tiles):
+            i = first + 4 * tile
+            at = shared + state_place(row, 4 * tile + (thread_number() & 3))
+            store_shared_word(at, pack(sums[i] * factor, sums[i + 1] * factor))
+
+    return ops.device(in_blocks if block_tiles == 4 else in_pairs)

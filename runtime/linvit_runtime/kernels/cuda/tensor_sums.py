@@ -28,8 +28,8 @@ from linvit_runtime.kernels.cuda.tensor_steps import (
     build_copy_tile,
     build_feature_pair,
     build_place,
+    build_put_row,
     build_softmax_rows,
-    build_state_place,
 )
 
 
@@ -142,10 +142,10 @@ def build_put_state(
     larger_size = build_larger_size(ops)
     largest_of_all = build_largest_of_all(constants, ops, constants.largest_start)
     thread_number, warp_number, select = ops.thread_number, ops.warp_number, ops.select
-    pack, store_shared, store_shared_word = ops.pack, ops.store_shared, ops.store_shared_word
-    store_global_2, state_place = (
+    store_shared = ops.store_shared
+    store_global_2, put_row = (
         ops.store_global_2,
-        build_state_place(constants, ops, constants.block_tiles),
+        build_put_row(constants, ops, constants.block_tiles),
     )
     head_dim, parts = constants.head_dim, constants.features_per_channel
     z_place, num_sums = constants.z_start, constants.num_sums
@@ -170,16 +170,14 @@ def build_put_state(
         for part in range(parts):
             for lower in range(2):
                 feature = part * head_dim + first_feature + 8 * lower + (lane >> 2)
-                for tile in range(value_tiles):
-                    i = 4 * (part * value_tiles + tile) + 2 * lower
-                    a, b = sums[i], sums[i + 1]
-                    pair = 4 * tile + (lane & 3)
-                    if to_shared:
-                        at = shared + state_place(feature, pair)
-                        store_shared_word(at, pack(a * to_half, b * to_half))
-                    if to_global:
-                        at = S_start + feature * head_dim + 2 * pair
-                        store_global_2(S, at, a * scale, b * scale, True)
+                first = 4 * part * value_tiles + 2 * lower
+                if to_shared:
+                    put_row(shared, feature, sums, first, to_half)
+                if to_global:
+                    for tile in range(value_tiles):
+                        i = first + 4 * tile
+                        at = S_start + feature * head_dim + 8 * tile + 2 * (lane & 3)
+                        store_global_2(S, at, sums[i] * scale, sums[i + 1] * scale, True)
         # All columns of z's C are equal. Lane t of 4 writes the upper rows where t is even, the
         # lower ones where it is odd, and, if there are two parts, the second one from t = 2 on.
         is_lower = (lane & 1) != 0
