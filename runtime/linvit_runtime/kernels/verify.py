@@ -33,6 +33,9 @@ SHAPES = (
     (1, 2048, 2048, 2, 64, 64),
 )
 
+HALF_SHAPES = ((1, 70, 33, 1, 16, 16), (1, 40, 65, 1, 48, 48), (1, 65, 40, 1, 96, 96))
+"""Shapes for half precision alone: the other widths that tensor cores take."""
+
 MORE_SHAPES = {"identity": ((1, 65, 65, 2, 266, 64),)}
 """Feature map -> shapes for it alone: FAVOR+ usually makes 266 features of heads 64 wide."""
 
@@ -67,7 +70,8 @@ def verify(device: str) -> Iterator[Verdict]:
     """Run every feature map, dtype and shape on `device`, forward and backward."""
     for dtype in TOLERANCES:
         for feature_map in FEATURE_MAPS:
-            for shape in (*SHAPES, *MORE_SHAPES.get(feature_map, ())):
+            half = HALF_SHAPES if dtype in ("bfloat16", "float16") else ()
+            for shape in (*SHAPES, *half, *MORE_SHAPES.get(feature_map, ())):
                 yield judge(feature_map, dtype, shape, device)
 
 

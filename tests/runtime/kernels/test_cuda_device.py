@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from linvit_runtime.kernels import dispatch, linear_attention
+from linvit_runtime.kernels import dispatch, linear_attention, linear_attention_qkvpacked
 from linvit_runtime.kernels.cuda.launch import CaptureProblem
 from linvit_runtime.kernels.cuda.plan import SIMT_FEATURE_MAPS
+from linvit_runtime.kernels.cuda.tensor_plan import TENSOR_FEATURE_MAPS, TENSOR_HEAD_DIMS
 from tests.runtime.kernels import oracle
 from tests.runtime.kernels.oracle import check_attention, each, inputs_of, random_inputs
 
@@ -40,6 +41,28 @@ def test_image_sized_inputs_as_views_of_one_buffer(width: int) -> None:
     first = linear_attention(*views)
     assert oracle.relative_error(first.cpu(), expected) < 2e-6
     assert all(torch.equal(linear_attention(*views), first) for _ in range(3))
+
+
+@pytest.mark.parametrize("feature_map", TENSOR_FEATURE_MAPS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("width", TENSOR_HEAD_DIMS)
+def test_tensor_cores_give_the_gradient_of_one_buffer(
+    width: int, dtype: torch.dtype, feature_map: str
+) -> None:
+    inputs = inputs_of(feature_map, (2, 197, 197, 3, width, width), dtype)
+    wide = each(lambda x: x.double().requires_grad_(), inputs)
+    expected = oracle.attention(*wide, feature_map)
+    right = torch.stack(torch.autograd.grad(expected.square().sum(), wide), 2)
+    qkv = torch.stack(inputs, 2).cuda().requires_grad_()
+    found: list[Tensor] = []
+    with dispatch.recording() as used:
+        for _ in range(2):
+            out = linear_attention_qkvpacked(qkv, feature_map)
+            found += torch.autograd.grad(out, qkv, 2 * out.detach())
+        assert all(list(names) == ["numba-cuda-tensor"] for names in used.values())
+    assert torch.equal(*found)
+    tolerance = 3e-2 if dtype is torch.bfloat16 else 4e-3
+    assert oracle.relative_error(found[0].cpu(), right) < tolerance
 
 
 @pytest.mark.parametrize("width", [266, 352])  # 266 is the usual number of features of FAVOR+
