@@ -1,8 +1,8 @@
 """The torch operators `linvit::linear_attention*`: schemas, kernels, fakes, autocast, FLOPs.
 
-There are three, because an operator has a fixed number of results: `linear_attention` for
-inference, `linear_attention_train`, which also returns the state (S, z) that the backward pass
-needs, and `linear_attention_backward`; a fourth, `linear_attention_qkvpacked_backward`, gives the
+There are four, because an operator has a fixed number of results: `linear_attention` for
+inference; `linear_attention_train`, which also returns the state (S, z) that the backward pass
+needs; `linear_attention_backward`; and `linear_attention_qkvpacked_backward`, which gives the
 gradients of q, k and v in one tensor. None is differentiable by itself: `attention.py` and
 `packed.py` wrap an `autograd.Function` around them. That and `Library.define` instead of
 `custom_op` is the cheapest combination per call, and the one torch's maintainers recommend.

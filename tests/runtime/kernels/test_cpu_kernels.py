@@ -89,6 +89,15 @@ def test_every_vector_width_computes_the_definition(
     assert max(errors(plan_for(feature_map, inputs, lanes), inputs)) < 2e-6
 
 
+@pytest.mark.parametrize("lanes", [8, 16])
+@pytest.mark.usefixtures("poisoned")
+def test_tokens_that_fill_no_tile_compute_the_definition(lanes: int) -> None:
+    # Tiles are of 4 and 6 tokens, blocks of 64; the plan, and so the kernel, is the same for all.
+    for queries, keys in ((1, 7), (5, 1), (6, 5), (7, 6), (67, 69)):
+        inputs = inputs_of("split_relu", (2, queries, keys, 2, 16, 16), torch.float32)
+        assert max(errors(plan_for("split_relu", inputs, lanes), inputs)) < 2e-6, (queries, keys)
+
+
 @pytest.mark.parametrize(("feature_map", "dtype"), maps_and_dtypes(TOLERANCES), ids=str)
 @pytest.mark.usefixtures("poisoned")
 def test_every_element_type_computes_the_definition(feature_map: str, dtype: torch.dtype) -> None:
@@ -148,6 +157,29 @@ def test_a_softmax_without_all_of_its_derivative_is_caught(monkeypatch: pytest.M
     _, S, z = cpu_launch.forward(q, k, v, plan, 1e-6, save_state=True)
     *_, grad_v = cpu_launch.backward(torch.ones(out.shape), q, k, v, S, z, plan, 1e-6)
     assert relative_error(grad_v, expected) < 2e-6
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("g_width, signs, near, far)", "g_width, signs, far, near)"),  # the other feature
+        (
+            "min(first, max(0, count - ROWS))",
+            "min(first, max(0, count - ROWS - 1))",
+        ),  # a token less
+        ("where_zero(negative, nothing, negate(row))", "where_zero(negative, nothing, row)"),
+        ("z_row = where_positive(phi, z_row,", "z_row = where_positive(negate(phi), z_row,"),
+    ],
+)
+def test_a_gradient_of_the_wrong_sign_is_caught(
+    right: str, wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = random_inputs((1, 9, 9, 1, 16, 16), torch.float32)
+    plan = plan_for("split_relu", inputs)
+    run_broken("backward", plan, right, wrong, monkeypatch)
+    output, gradient = errors(plan, inputs)
+    assert not gradient < 1e-2  # NaN is no less
+    assert output < 2e-6
 
 
 @pytest.mark.parametrize("layout", ["qkv buffer", "heads first", "channels apart"])

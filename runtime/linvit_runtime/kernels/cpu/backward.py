@@ -22,9 +22,13 @@ from linvit_runtime.kernels.cpu.parts import (
     add_rows,
     clear,
     dot,
+    dot_by_sign,
+    fetch,
     fetch_ahead,
+    fetch_to_write,
     multiply_row,
     project,
+    project_by_sign,
     read,
     stage,
     stage_features,
@@ -33,8 +37,8 @@ from linvit_runtime.kernels.cpu.parts import (
     write_input_gradient,
     write_row,
 )
+from linvit_runtime.kernels.cpu.plan import AHEAD, TOKEN_ROWS, CpuPlan
 from linvit_runtime.kernels.cpu.plan import BLOCK as TOKENS
-from linvit_runtime.kernels.cpu.plan import TOKEN_ROWS, CpuPlan
 from linvit_runtime.kernels.cpu.tiles import FLOAT32, as_float32, pointer_to, take_ticket
 
 BACKWARD_ARGUMENTS = (
@@ -115,6 +119,8 @@ def backward_kernel(plan: CpuPlan, version: int) -> Callable[[Any], int]:
     F_PANEL, SIGNED, LINE = plan.feature_panel, int(plan.signed), plan.cache_line
     X_WIDTH, V_WIDTH, F_WIDTH = plan.head_width, plan.value_width, plan.feature_width
     X_WHOLE, V_WHOLE, SIGN_PANEL = plan.whole_heads, plan.whole_values, plan.sign_panel
+    SIGN_ROWS, SIGN_COLUMNS = plan.sign_tile
+    T_WIDTH, STATE_LINE = plan.product_width, plan.state_line
     # Where things are in a thread's scratch
     TABLE = 0  # S transposed, then dS transposed
     GRAD_STATE = F_WIDTH * V_WIDTH
@@ -123,7 +129,7 @@ def backward_kernel(plan: CpuPlan, version: int) -> Callable[[Any], int]:
     XS = GRAD_Z + F_WIDTH  # phi(q), then phi(k)
     GS = XS + TOKENS * F_WIDTH  # dout, then v, then dv
     PRODUCTS = GS + TOKENS * V_WIDTH  # S dout, then dS v
-    WEIGHTS = PRODUCTS + TOKENS * F_WIDTH
+    WEIGHTS = PRODUCTS + TOKENS * T_WIDTH
     COLUMNS = WEIGHTS + TOKENS
     LINES = COLUMNS
 
@@ -176,17 +182,27 @@ def backward_kernel(plan: CpuPlan, version: int) -> Callable[[Any], int]:
                     stage_features(q, row, D, scratch, XS + i * F_WIDTH, X_WIDTH, LANES, MAP)
                     row = out_start + (first + i) * out_token
                     stage(grad_out, row, E, ONE, scratch, GS + i * V_WIDTH, V_WIDTH, LANES)
-                project(
-                    scratch, GS, TABLE, PRODUCTS, count,
-                    V_WIDTH, F_WIDTH, TOKEN_ROWS, F_PANEL, LANES,
-                )  # fmt: skip
+                if SIGNED:
+                    project_by_sign(
+                        scratch, XS, GS, TABLE, PRODUCTS, count,
+                        V_WIDTH, X_WIDTH, SIGN_ROWS, SIGN_COLUMNS, LANES,
+                    )  # fmt: skip
+                else:
+                    project(
+                        scratch, GS, TABLE, PRODUCTS, count,
+                        V_WIDTH, F_WIDTH, TOKEN_ROWS, F_PANEL, LANES,
+                    )  # fmt: skip
                 for i in range(count):
-                    x, t = XS + i * F_WIDTH, PRODUCTS + i * F_WIDTH
+                    x, t = XS + i * F_WIDTH, PRODUCTS + i * T_WIDTH
                     product = dot(scratch, x, Z, F_WIDTH, LANES)
                     inverse = ONE / (product + scaled_eps)
-                    numerator = dot(scratch, x, t, F_WIDTH, LANES)
+                    if SIGNED:
+                        numerator = dot_by_sign(scratch, x, t, X_WIDTH, LANES)
+                    else:
+                        numerator = dot(scratch, x, t, F_WIDTH, LANES)
                     w = numerator * inverse * inverse
                     at = grad_q_start + (first + i) * grad_q_token
+                    fetch_to_write(grad_q, at + AHEAD * grad_q_token, D, LINE)
                     write_input_gradient(
                         scratch, t, Z, x, inverse, w, numerator * inverse - w * product,
                         grad_q, at, D, X_WIDTH, LANES, MAP,
@@ -218,7 +234,7 @@ def backward_kernel(plan: CpuPlan, version: int) -> Callable[[Any], int]:
             multiply_row(scratch, GRAD_Z, F_WIDTH, c, LANES)
             transpose(scratch, GRAD_STATE, F_WIDTH, V_WIDTH, scratch, TABLE, F_WIDTH, LANES)
 
-            # The next head's first queries are fetched in the last pass over this one's keys.
+            # The next head's first queries and S are fetched in the last pass over this one's keys.
             task = take_ticket(arguments, TASKS)
             then = min(task, arguments[NUM_TASKS] - 1)
             next_image = then // num_heads
@@ -232,10 +248,16 @@ def backward_kernel(plan: CpuPlan, version: int) -> Callable[[Any], int]:
                     stage_features(k, row, D, scratch, XS + i * F_WIDTH, X_WIDTH, LANES, MAP)
                     row = v_start + (first + i) * v_token
                     stage(v, row, E, ONE, scratch, GS + i * V_WIDTH, V_WIDTH, LANES)
-                project(
-                    scratch, GS, TABLE, PRODUCTS, count,
-                    V_WIDTH, F_WIDTH, TOKEN_ROWS, F_PANEL, LANES,
-                )  # fmt: skip
+                if SIGNED:
+                    project_by_sign(
+                        scratch, XS, GS, TABLE, PRODUCTS, count,
+                        V_WIDTH, X_WIDTH, SIGN_ROWS, SIGN_COLUMNS, LANES,
+                    )  # fmt: skip
+                else:
+                    project(
+                        scratch, GS, TABLE, PRODUCTS, count,
+                        V_WIDTH, F_WIDTH, TOKEN_ROWS, F_PANEL, LANES,
+                    )  # fmt: skip
                 k_row, v_row = (
                     k_start + (first + TOKENS) * k_token,
                     v_start + (first + TOKENS) * v_token,
@@ -245,19 +267,25 @@ def backward_kernel(plan: CpuPlan, version: int) -> Callable[[Any], int]:
                     ahead = q, q_next, q_token, D, grad_out, out_next, out_token, E
                 for i in range(count):
                     fetch_ahead(ahead, i, i + 1, LINE)
-                    x, t = XS + i * F_WIDTH, PRODUCTS + i * F_WIDTH
+                    if first + TOKENS >= num_keys:
+                        share = features * E // count + 1
+                        at = then * features * E + i * share
+                        fetch(saved_state, at, share, STATE_LINE)
+                    x, t = XS + i * F_WIDTH, PRODUCTS + i * T_WIDTH
                     mean = ZERO
                     if MAP == SOFTMAX:
                         mean = dot(scratch, x, t, F_WIDTH, LANES)
                         mean += dot(scratch, x, GRAD_Z, F_WIDTH, LANES)
                     at = grad_k_start + (first + i) * grad_k_token
+                    fetch_to_write(grad_k, at + AHEAD * grad_k_token, D, LINE)
                     write_input_gradient(
                         scratch, t, GRAD_Z, x, ONE, -ONE, mean,
                         grad_k, at, D, X_WIDTH, LANES, MAP,
                     )  # fmt: skip
+                    at = grad_v_start + (first + i) * grad_v_token
+                    fetch_to_write(grad_v, at + AHEAD * grad_v_token, E, LINE)
                     if SIGNED:
                         to_query(scratch, x, LINES, X_WIDTH, V_WIDTH, LANES)
-                        at = grad_v_start + (first + i) * grad_v_token
                         read(
                             scratch, GRAD_STATE, x, LINES, ONE, GS + i * V_WIDTH,
                             grad_v, at, E, X_WIDTH, V_WIDTH, UNROLL, PANEL, LANES,

@@ -136,14 +136,8 @@ def _version() -> int:
     """A number that changes with the text of the kernels."""
     digest = hashlib.sha256()
     folder = Path(__file__).parent
-    for name in (
-        "tiles.py",
-        "parts.py",
-        "plan.py",
-        "forward.py",
-        "backward.py",
-    ):
-        digest.update((folder / name).read_bytes())
+    for file in sorted(folder.glob("*.py")):
+        digest.update(file.read_bytes())
     return int.from_bytes(digest.digest()[:7], "big")
 
 

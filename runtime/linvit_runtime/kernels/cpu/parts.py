@@ -12,34 +12,40 @@ of a tile. Widths are of padded rows. Names are those of `torch_backend.py`.
 
 import numpy as np
 
-from linvit_runtime.kernels.cpu.tiles import (
+from linvit_runtime.kernels.cpu.arithmetic import (
     add,
-    as_int32,
     exp,
     fold,
-    gather,
-    lanes_beyond_zero,
     larger,
     largest,
-    load,
-    load_row,
-    lowest,
     multiply,
     negate,
-    outer,
-    part,
-    prefetch,
     relu,
     scale,
     smaller,
+    subtract,
+    total,
+    where_positive,
+    where_zero,
+)
+from linvit_runtime.kernels.cpu.tiles import (
+    READ,
+    WRITE,
+    as_int32,
+    gather,
+    lanes_beyond_zero,
+    load,
+    load_row,
+    lowest,
+    outer,
+    outer_of_two,
+    part,
+    prefetch,
     spread,
     store,
     store_lines,
     store_row,
-    subtract,
-    total,
     transposed,
-    where_zero,
     zeros,
 )
 
@@ -55,7 +61,14 @@ NOTHING = np.float32(-np.inf)
 def fetch(source, offset, size, LINE):
     """Have a row of a tensor fetched into the cache: rows of one head are far apart."""
     for i in range(offset, offset + size, LINE):
-        prefetch(source, i)
+        prefetch(source, i, READ)
+
+
+@part
+def fetch_to_write(target, offset, size, LINE):
+    """Have a row of a tensor fetched that will be written."""
+    for i in range(offset, offset + size, LINE):
+        prefetch(target, i, WRITE)
 
 
 @part
@@ -245,6 +258,38 @@ def project(scratch, g, table, out, count, g_width, out_width, ROWS, PANEL, LANE
 
 
 @part
+def project_by_sign(scratch, x, g, table, out, count, g_width, width, ROWS, PANEL, LANES):
+    """`project` for split-relu: out[i] has of the two features of a channel that of x[i]'s sign.
+
+    Choosing costs less than multiplying by both. The last tile may repeat tokens.
+    """
+    for column in range(0, width, PANEL * LANES):
+        for first in range(0, count, ROWS):
+            i = min(first, max(0, count - ROWS))
+            signs = load(ROWS, PANEL, LANES, scratch, x + 2 * i * width + column, 2 * width)
+            sums = zeros(ROWS, PANEL, LANES)
+            for e in range(g_width):
+                place = table + 2 * e * width + column
+                near = load(1, PANEL, LANES, scratch, place, 0)
+                far = load(1, PANEL, LANES, scratch, place + width, 0)
+                factors = g + i * g_width + e
+                sums = outer_of_two(sums, scratch, factors, g_width, signs, near, far)
+            store(sums, scratch, out + i * width + column, width)
+
+
+@part
+def dot_by_sign(scratch, x, t, width, LANES):
+    """phi(x).t for split-relu, where t is a row of `project_by_sign`."""
+    sums = zeros(1, 1, LANES)
+    for i in range(0, width, LANES):
+        positive = load(1, 1, LANES, scratch, x + i, 0)
+        negative = load(1, 1, LANES, scratch, x + width + i, 0)
+        row = load(1, 1, LANES, scratch, t + i, 0)
+        sums = add(sums, multiply(add(positive, negative), row))
+    return total(sums)
+
+
+@part
 def stage_query(source, offset, size, scratch, x, lines, z, x_width, width, LANES):
     """phi of split-relu of a row of q, ready for `read`; returns phi(q).z.
 
@@ -307,27 +352,23 @@ def write_row(scratch, place, factor, target, at, size, LANES):
 
 
 @part
-def feature_gradient(scratch, t, z, i, inverse, w, LANES):
-    """inverse t - w z, from number i on."""
-    row = scale(load(1, 1, LANES, scratch, t + i, 0), inverse)
-    return subtract(row, scale(load(1, 1, LANES, scratch, z + i, 0), w))
-
-
-@part
 def write_input_gradient(scratch, t, z, x, inverse, w, mean, target, at, size, width, LANES, MAP):
     """dL/dx, a row of `size` numbers of a tensor, from dL/dphi(x) = inverse t - w z and phi(x).
 
-    `mean` is phi(x).dL/dphi(x), which only the softmax needs.
+    For split-relu t is a row of `project_by_sign`. `mean` is phi(x).dL/dphi(x), which only the
+    softmax needs.
     """
     for i in range(0, width, LANES):
-        row = feature_gradient(scratch, t, z, i, inverse, w, LANES)
         phi = load(1, 1, LANES, scratch, x + i, 0)
+        z_row = load(1, 1, LANES, scratch, z + i, 0)
+        if MAP == SPLIT_RELU:
+            z_row = where_positive(phi, z_row, load(1, 1, LANES, scratch, z + width + i, 0))
+        row = subtract(scale(load(1, 1, LANES, scratch, t + i, 0), inverse), scale(z_row, w))
         nothing = zeros(1, 1, LANES)
         # At 0 neither half of relu is active: the subgradient is 0, as in torch.
         if MAP == SPLIT_RELU:
-            far = feature_gradient(scratch, t, z, width + i, inverse, w, LANES)
             negative = load(1, 1, LANES, scratch, x + width + i, 0)
-            row = subtract(where_zero(phi, nothing, row), where_zero(negative, nothing, far))
+            row = where_positive(phi, row, where_zero(negative, nothing, negate(row)))
         if MAP == RELU:
             row = where_zero(phi, nothing, row)
         if MAP == ELU_PLUS_ONE:  # phi' is 1 where phi >= 1, and exp(x) = phi below

@@ -113,9 +113,29 @@ class CpuPlan:
         return 64 // self.lanes if wide else 0
 
     @property
+    def sign_tile(self) -> tuple[int, int]:
+        """Tokens and vectors of a tile whose products choose one of two features by sign.
+
+        AVX-512 keeps the choices in its mask registers, of which there are seven.
+        """
+        if self.lanes >= 16:
+            return 6, 1
+        return 4, 2 if self.head_width // self.lanes % 2 == 0 else 1
+
+    @property
+    def product_width(self) -> int:
+        """Numbers of a row of S dout: those of split-relu that a token's signs choose, or all."""
+        return self.head_width if self.signed else self.feature_width
+
+    @property
     def cache_line(self) -> int:
         """Elements of q in 64 bytes."""
         return 64 // self.dtype.itemsize
+
+    @property
+    def state_line(self) -> int:
+        """Elements of S in 64 bytes."""
+        return 16
 
     @property
     def forward_scratch(self) -> int:
@@ -129,7 +149,8 @@ class CpuPlan:
         """Numbers that one thread of the backward kernel works in."""
         state = self.feature_width * (self.value_width + 1)
         columns = BLOCK * self.head_width if self.sign_panel else self.head_width
-        return 2 * state + BLOCK * (2 * self.feature_width + self.value_width + 1) + columns
+        tokens = self.feature_width + self.value_width + self.product_width + 1
+        return 2 * state + BLOCK * tokens + columns
 
     def _panel(self, width: int) -> int:
         # 32 registers with AVX-512, 16 otherwise: half of them hold sums.
