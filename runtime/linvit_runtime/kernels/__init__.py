@@ -5,9 +5,12 @@
 README beside this file says which module does what.
 
 torch loads with the first use of a name, not with the package: the compiler asks modules of it,
-such as `support` and `cuda.choose`, what a device would run.
+such as `support` and `cuda.choose`, what a device would run. Where torch is loaded already, as in
+generated modules, the operators are registered at once: `FlopCounterMode` does not count what is
+registered after it was made.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -48,3 +51,7 @@ def __getattr__(name: str) -> Any:
     value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     globals()[name] = value  # found at once from now on
     return value
+
+
+if "torch" in sys.modules:
+    import_module(f"{__name__}.library")

@@ -1,5 +1,8 @@
 """How the operator behaves in torch: opcheck, compile, export, autocast, FLOPs, refused inputs."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -148,6 +151,24 @@ class TestFlops:
             return linear_attention(q, k, v, "relu")
 
         assert 2 * self.count(with_relu) == self.count(linear_attention)
+
+    def test_the_first_call_of_a_process_is_counted(self) -> None:
+        script = (
+            "import torch; from linvit_runtime import kernels\n"
+            "from torch.utils.flop_counter import FlopCounterMode\n"
+            "qkv = torch.empty(1, 5, 3, 2, 4, device='meta')\n"
+            "with FlopCounterMode(display=False) as counter:\n"
+            "    kernels.linear_attention(*qkv.unbind(2))\n"
+            "print(counter.get_total_flops())"
+        )
+        run = subprocess.run(
+            [sys.executable, "-c", script],
+            check=True,
+            capture_output=True,
+            text=True,
+            env={"PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        assert int(run.stdout) == 2 * (2 * 5 * 2 * (2 * 4) * 4)  # two products, two heads, F = 2 D
 
 
 def inputs_with(**replacements: object) -> dict[str, Any]:
