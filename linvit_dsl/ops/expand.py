@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from linvit_dsl.graph.ir import TensorType
 from linvit_dsl.graph.size import Poly, at_batch
 from linvit_dsl.ops.attributes import Attributes, Axes, Pattern
-from linvit_dsl.ops.code import Code
+from linvit_dsl.ops.code import Code, call
 from linvit_dsl.ops.movement import Movement
 from linvit_dsl.ops.op import BATCH, Codes, Example, OpProblem, Tensors, Types, WeightTensors
 from linvit_dsl.ops.pattern import concrete, open_axes, solve
-from linvit_dsl.ops.pattern_code import chain, expansion
+from linvit_dsl.ops.pattern_code import chain, expansion, upsampling
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,6 +50,11 @@ class Expand(Movement):
         batch: Code | None = None,
     ) -> Code:
         solution = solve("expand", attributes.pattern, attributes.axes, types[0], new=True)
+        if factors := upsampling(solution):
+            # A map made of tokens has its channels last in memory, which suits the convolution that
+            # follows; this keeps them there, repeat_interleave would not. Backward is a plain sum,
+            # and so deterministic on a GPU too.
+            return call("F.interpolate", *arguments, scale_factor=factors, mode="nearest")
         assert batch is not None, "an operator that needs the batch is called with it"
         return chain(arguments[0], expansion(solution, batch))
 

@@ -202,7 +202,7 @@ def expansion(solution: Solution, batch: Code) -> list[Step]:
     """The steps of an `expand`; `batch` is the code of the batch size.
 
     A new axis of its own stretches an axis of size 1. One that is the fast part of an axis repeats
-    every entry: nearest upsampling, whose backward is a plain sum and so deterministic.
+    every entry.
     """
     sizes = solution.sizes
     old = {name for group in solution.before for name in group}
@@ -227,6 +227,22 @@ def expansion(solution: Solution, batch: Code) -> list[Step]:
             stretched.append(next(iter(_repetition(run, sizes, batch)), -1) if fresh else -1)
     steps = _stretched(list(solution.before), opened, stretched, sizes)
     return [*steps, *repeats, *regrouped(filled, list(solution.after), sizes)]
+
+
+def upsampling(solution: Solution) -> tuple[int, int] | None:
+    """How often an `expand` repeats the rows and columns of a map, if that is all it does."""
+    if not len(solution.before) == len(solution.after) == 4:
+        return None
+    factors: list[Size] = []
+    for old, new in zip(solution.before, solution.after, strict=True):
+        if len(old) != 1 or new[:1] != old:
+            return None
+        factors.append(product([solution.sizes[name] for name in new[1:]]))
+    match factors:
+        case [1, 1, int(rows), int(columns)] if rows * columns > 1:
+            return rows, columns
+        case _:
+            return None
 
 
 def _repetition(names: Group, sizes: Sizes, batch: Code) -> tuple[int | Code, ...]:

@@ -162,7 +162,10 @@ def test_no_code_knows_the_batch(problem: Problem, data: st.DataObject) -> None:
         (Expand, "m d -> b m d", (16, 64), {"b": BATCH}, "x.expand(img.shape[0], -1, -1)"),
         (Expand, "m d -> b m d", (16, 64), {"b": 2 * BATCH}, "x.expand(2 * img.shape[0], -1, -1)"),
         (Expand, "b d h w -> b d (h p) (w q)", (BATCH, 8, 4, 4), {"p": 1, "q": 2},
-         "x.repeat_interleave(2, dim=3)"),
+         'F.interpolate(x, scale_factor=(1, 2), mode="nearest")'),
+        (Expand, "b n d -> b (n p) d", (BATCH, 8, 4), {"p": 2}, "x.repeat_interleave(2, dim=1)"),
+        (Expand, "b d h w -> b (d p) h w", (BATCH, 8, 4, 4), {"p": 2},
+         "x.repeat_interleave(2, dim=1)"),
     ],
 )  # fmt: skip
 def test_the_code_is_what_a_person_would_write(

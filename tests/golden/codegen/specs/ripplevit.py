@@ -4,7 +4,7 @@
 # passes: fused_attention, evaluation_order, common_subexpressions, rearrangements,
 #   dead_code
 # sources sha256:...
-# body sha256:81fd286c05c6a4ddf6eb95c2b688e90e2d37ddc16f6ccf7d9c0a741ea0c6dd24
+# body sha256:1e6c1fd78da193503fbc0743ec964a682e7f9c2f5519fa04d385d48c6d622a45
 import torch
 import torch.nn.functional as F
 from linvit_runtime import init, kernels, layers, trace
@@ -243,7 +243,7 @@ class RippleExpand(nn.Module):
     def forward(self, u: Tensor, p: Tensor) -> Tensor:
         # u = u |> expand["b d h w -> b d (h p) (w q)", p = stride[0], q = stride[1]]
         #     |> slice[2, 0, h] |> slice[3, 0, w]
-        u = u.repeat_interleave(2, dim=3)
+        u = F.interpolate(u, scale_factor=(1, 2), mode="nearest")
         # return DepthWise[3, init = dirac](u)@filter + gamma * p
         return self.filter(u) + self.gamma * p
 
@@ -265,7 +265,7 @@ class RippleExpand2(nn.Module):
     def forward(self, u: Tensor, p: Tensor) -> Tensor:
         # u = u |> expand["b d h w -> b d (h p) (w q)", p = stride[0], q = stride[1]]
         #     |> slice[2, 0, h] |> slice[3, 0, w]
-        u = u.repeat_interleave(2, dim=2)
+        u = F.interpolate(u, scale_factor=(2, 1), mode="nearest")
         # return DepthWise[3, init = dirac](u)@filter + gamma * p
         return self.filter(u) + self.gamma * p
 
