@@ -128,15 +128,7 @@ def cuda_forward_without_state(
     q: Tensor, k: Tensor, v: Tensor, feature_map: str, eps: float
 ) -> Tensor:
     """Run the forward pass on a CUDA device where no gradient will be asked for."""
-    device = q.get_device()
-    run = _cuda_pass("forward", feature_map, q.dtype, q.shape, v.shape, False, device)
-    if run is None:
-        return forward(q, k, v, feature_map, eps)[0]
-    _used["forward"][run.backend] = None
-    if device == current_device():
-        return run(q, k, v, eps)[0]
-    with torch.cuda.device(device):
-        return run(q, k, v, eps)[0]
+    return _cuda_forward(q, k, v, feature_map, eps, False)[0]
 
 
 def cuda_backward(

@@ -21,10 +21,9 @@ CTA a block of threads; tile 64 tokens in shared memory; chunk 16 bytes, 8 chann
 from dataclasses import dataclass
 
 from linvit_runtime.kernels.cuda.tensor_plan import (
-    TENSOR_FEATURE_MAPS,
-    TENSOR_HEAD_DIMS,
     TILE_TOKENS,
     HeadConstants,
+    has_tensor_kernels,
     split_tokens,
 )
 
@@ -165,9 +164,7 @@ def choose_tensor_backward_plan(
         num_keys: L.
         split: Parts of a head; 0 lets few heads of many tokens be split.
     """
-    if dtype not in ("bfloat16", "float16") or feature_map not in TENSOR_FEATURE_MAPS:
-        return None
-    if head_dim != value_dim or head_dim not in TENSOR_HEAD_DIMS:
+    if not has_tensor_kernels(feature_map, dtype, head_dim, value_dim):
         return None
     query_tokens, key_tokens = split_tokens(batch_heads, num_queries, num_keys, split)
     return TensorBackwardPlan(

@@ -252,9 +252,7 @@ def choose_tensor_plan(
         save_state: Whether S and z are wanted.
         split: Parts of a head; 0 lets few heads of many tokens be split.
     """
-    if dtype not in ("bfloat16", "float16") or feature_map not in TENSOR_FEATURE_MAPS:
-        return None
-    if head_dim != value_dim or head_dim not in TENSOR_HEAD_DIMS:
+    if not has_tensor_kernels(feature_map, dtype, head_dim, value_dim):
         return None
     constants = TensorConstants(feature_map, dtype, head_dim, save_state)
     query_tokens, key_tokens = split_tokens(batch_heads, num_queries, num_keys, split)
@@ -268,6 +266,13 @@ def choose_tensor_plan(
         key_part_tokens=key_tokens,
         query_part_tokens=query_tokens,
     )
+
+
+def has_tensor_kernels(feature_map: str, dtype: str, head_dim: int, value_dim: int) -> bool:
+    """Return whether there are kernels for tensor cores, forward and backward."""
+    if dtype not in ("bfloat16", "float16") or feature_map not in TENSOR_FEATURE_MAPS:
+        return False
+    return head_dim == value_dim and head_dim in TENSOR_HEAD_DIMS
 
 
 def split_tokens(
