@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 
 import linvit_dsl
@@ -25,3 +26,9 @@ def module_of(text: str, folder: Path) -> nn.Module:
 def build(tmp_path: Path) -> Build:
     """Give a function that makes a module of a text."""
     return lambda text: module_of(text, tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    """Weights start alike whichever tests ran before."""
+    torch.manual_seed(0)

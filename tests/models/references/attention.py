@@ -25,8 +25,8 @@ def masked_attention(q: Tensor, k: Tensor, v: Tensor, pairs: Tensor, scale: floa
         `[B, h, n, c]`.
     """
     scores = scale * torch.einsum("bhie,bhje->bhij", q, k)
-    weights = torch.where(pairs, scores.exp(), torch.zeros_like(scores))
-    return torch.einsum("bhij,bhjc->bhic", weights / weights.sum(-1, keepdim=True), v)
+    weights = scores.masked_fill(~pairs, -torch.inf).softmax(-1)
+    return torch.einsum("bhij,bhjc->bhic", weights, v)
 
 
 def window_pairs(rows: int, columns: int, window: int, rate: int = 1) -> Tensor:
