@@ -124,7 +124,7 @@ _kept: list[torch.library.Library] = []  # declarations live as long as the obje
 def step(model: nn.Module, case: Case) -> Callable[[], Tensor]:
     """One training step as a function; the loss before it."""
     images, labels = case.images()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)  # as `linvit train`
 
     def run() -> Tensor:
         loss = case.loss(model, images, labels)
