@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from linvit_runtime.kernels.cuda.tensor_plan import (
     TILE_TOKENS,
     HeadConstants,
-    has_tensor_kernels,
     split_tokens,
+    tensor_half_type,
 )
 
 
@@ -164,11 +164,12 @@ def choose_tensor_backward_plan(
         num_keys: L.
         split: Parts of a head; 0 lets few heads of many tokens be split.
     """
-    if not has_tensor_kernels(feature_map, dtype, head_dim, value_dim):
+    half_type = tensor_half_type(feature_map, dtype, head_dim, value_dim)
+    if half_type is None:
         return None
     query_tokens, key_tokens = split_tokens(batch_heads, num_queries, num_keys, split)
     return TensorBackwardPlan(
-        GradientConstants(feature_map, dtype, head_dim),
+        GradientConstants(feature_map, half_type, head_dim),
         batch_heads,
         query_parts=max(1, -(-num_queries // query_tokens)),
         key_parts=max(1, -(-num_keys // key_tokens)),

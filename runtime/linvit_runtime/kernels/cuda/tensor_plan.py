@@ -252,9 +252,10 @@ def choose_tensor_plan(
         save_state: Whether S and z are wanted.
         split: Parts of a head; 0 lets few heads of many tokens be split.
     """
-    if not has_tensor_kernels(feature_map, dtype, head_dim, value_dim):
+    half_type = tensor_half_type(feature_map, dtype, head_dim, value_dim)
+    if half_type is None:
         return None
-    constants = TensorConstants(feature_map, dtype, head_dim, save_state)
+    constants = TensorConstants(feature_map, half_type, head_dim, save_state)
     query_tokens, key_tokens = split_tokens(batch_heads, num_queries, num_keys, split)
     return TensorPlan(
         constants,
@@ -268,11 +269,13 @@ def choose_tensor_plan(
     )
 
 
-def has_tensor_kernels(feature_map: str, dtype: str, head_dim: int, value_dim: int) -> bool:
-    """Return whether there are kernels for tensor cores, forward and backward."""
+def tensor_half_type(
+    feature_map: str, dtype: str, head_dim: int, value_dim: int
+) -> HalfType | None:
+    """Return the element type of the kernels for tensor cores, None where there are none."""
     if dtype not in ("bfloat16", "float16") or feature_map not in TENSOR_FEATURE_MAPS:
-        return False
-    return head_dim == value_dim and head_dim in TENSOR_HEAD_DIMS
+        return None
+    return dtype if head_dim == value_dim and head_dim in TENSOR_HEAD_DIMS else None
 
 
 def split_tokens(
