@@ -230,7 +230,11 @@ def expansion(solution: Solution, batch: Code) -> list[Step]:
 
 
 def upsampling(solution: Solution) -> tuple[int, int] | None:
-    """How often an `expand` repeats the rows and columns of a map, if that is all it does."""
+    """How often an `expand` repeats the rows and columns of a map, if that is all it does.
+
+    At most 40 times: torch finds row i of the result at floor(i * float32(1 / times)), which is one
+    too few for 41 and some larger numbers.
+    """
     if not len(solution.before) == len(solution.after) == 4:
         return None
     factors: list[Size] = []
@@ -239,7 +243,7 @@ def upsampling(solution: Solution) -> tuple[int, int] | None:
             return None
         factors.append(product([solution.sizes[name] for name in new[1:]]))
     match factors:
-        case [1, 1, int(rows), int(columns)] if rows * columns > 1:
+        case [1, 1, int(rows), int(columns)] if rows * columns > 1 and max(rows, columns) <= 40:
             return rows, columns
         case _:
             return None

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -89,7 +90,7 @@ def numbered(side: Side, sizes: dict[str, int]) -> Tensor:
 
 
 def run(code: Code, x: Tensor, batch: int = 0) -> Tensor:
-    return eval(str(code), {"x": x, "batch": batch})
+    return eval(str(code), {"x": x, "F": F, "batch": batch})
 
 
 @settings(max_examples=100)
@@ -176,6 +177,25 @@ def test_the_code_is_what_a_person_would_write(
     attributes = op.Attributes(pattern=pattern, axes=tuple(axes.items()), **more)
     written = op.call(attributes, (TensorType.of(*shape),), (Code("x"),), None, **options)
     assert str(written) == code
+
+
+@pytest.mark.parametrize("factors", [(1, 2), (2, 3), (7, 3), (1, 40), (41, 1), (47, 2)])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_upsampling_repeats_every_pixel(factors: tuple[int, int], channels_last: bool) -> None:
+    x = torch.arange(2.0 * 3 * 5 * 4).view(2, 3, 5, 4)
+    if channels_last:
+        x = x.to(memory_format=torch.channels_last)
+    sizes = dict(zip("pq", factors, strict=True))
+    attributes = Expand.Attributes(pattern="b d h w -> b d (h p) (w q)", axes=tuple(sizes.items()))
+    code = Expand.call(attributes, (TensorType.of(*x.shape),), (Code("x"),), None, Code("2"))
+    expected = x.repeat_interleave(factors[0], 2).repeat_interleave(factors[1], 3)
+    assert torch.equal(run(code, x), expected)
+
+
+def test_interpolate_of_torch_does_not_repeat_41_times() -> None:
+    x = torch.arange(5.0).view(1, 1, 5, 1)
+    many = F.interpolate(x, scale_factor=(41, 1), mode="nearest")
+    assert not torch.equal(many, x.repeat_interleave(41, 2))
 
 
 def test_the_definition_tells_a_transpose_from_a_reshape() -> None:

@@ -78,6 +78,7 @@ def errors(plan: CpuPlan, inputs: tuple[Tensor, Tensor, Tensor]) -> list[float]:
         ("relu", 16, 16, 32),  # nothing is padded
         ("split_relu", 8, 16, 64),  # from 64 on, S is summed by sign
         ("split_relu", 16, 9, 128),
+        ("split_relu", 4, 255, 3),  # a row of v is short beside one of q
     ],
 )
 @pytest.mark.usefixtures("poisoned")
@@ -162,7 +163,7 @@ def test_a_softmax_without_all_of_its_derivative_is_caught(monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [
-        ("g_width, signs, near, far)", "g_width, signs, far, near)"),  # the other feature
+        ("g_width, positive, near, far)", "g_width, positive, far, near)"),  # the other feature
         (
             "min(first, max(0, count - ROWS))",
             "min(first, max(0, count - ROWS - 1))",

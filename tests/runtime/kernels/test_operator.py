@@ -166,7 +166,7 @@ class TestFlops:
             check=True,
             capture_output=True,
             text=True,
-            env={"PYTHONPATH": os.pathsep.join(sys.path)},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         )
         assert int(run.stdout) == 2 * (2 * 5 * 2 * (2 * 4) * 4)  # two products, two heads, F = 2 D
 

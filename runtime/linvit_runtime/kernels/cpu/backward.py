@@ -28,7 +28,7 @@ from linvit_runtime.kernels.cpu.parts import (
     fetch_to_write,
     multiply_row,
     project,
-    project_by_sign,
+    project_features,
     read,
     stage,
     stage_features,
@@ -119,8 +119,8 @@ def backward_kernel(plan: CpuPlan, version: int) -> Callable[[Any], int]:
     F_PANEL, SIGNED, LINE = plan.feature_panel, int(plan.signed), plan.cache_line
     X_WIDTH, V_WIDTH, F_WIDTH = plan.head_width, plan.value_width, plan.feature_width
     X_WHOLE, V_WHOLE, SIGN_PANEL = plan.whole_heads, plan.whole_values, plan.sign_panel
-    SIGN_ROWS, SIGN_COLUMNS = plan.sign_tile
-    T_WIDTH, STATE_LINE = plan.product_width, plan.state_line
+    T_WIDTH, (T_ROWS, T_PANEL) = plan.product_width, plan.product_tile
+    STATE_LINE = plan.state_line
     # Where things are in a thread's scratch
     TABLE = 0  # S transposed, then dS transposed
     GRAD_STATE = F_WIDTH * V_WIDTH
@@ -182,16 +182,10 @@ def backward_kernel(plan: CpuPlan, version: int) -> Callable[[Any], int]:
                     stage_features(q, row, D, scratch, XS + i * F_WIDTH, X_WIDTH, LANES, MAP)
                     row = out_start + (first + i) * out_token
                     stage(grad_out, row, E, ONE, scratch, GS + i * V_WIDTH, V_WIDTH, LANES)
-                if SIGNED:
-                    project_by_sign(
-                        scratch, XS, GS, TABLE, PRODUCTS, count,
-                        V_WIDTH, X_WIDTH, SIGN_ROWS, SIGN_COLUMNS, LANES,
-                    )  # fmt: skip
-                else:
-                    project(
-                        scratch, GS, TABLE, PRODUCTS, count,
-                        V_WIDTH, F_WIDTH, TOKEN_ROWS, F_PANEL, LANES,
-                    )  # fmt: skip
+                project_features(
+                    scratch, XS, GS, TABLE, PRODUCTS, count,
+                    V_WIDTH, T_WIDTH, T_ROWS, T_PANEL, LANES, MAP,
+                )  # fmt: skip
                 for i in range(count):
                     x, t = XS + i * F_WIDTH, PRODUCTS + i * T_WIDTH
                     product = dot(scratch, x, Z, F_WIDTH, LANES)
@@ -248,16 +242,10 @@ def backward_kernel(plan: CpuPlan, version: int) -> Callable[[Any], int]:
                     stage_features(k, row, D, scratch, XS + i * F_WIDTH, X_WIDTH, LANES, MAP)
                     row = v_start + (first + i) * v_token
                     stage(v, row, E, ONE, scratch, GS + i * V_WIDTH, V_WIDTH, LANES)
-                if SIGNED:
-                    project_by_sign(
-                        scratch, XS, GS, TABLE, PRODUCTS, count,
-                        V_WIDTH, X_WIDTH, SIGN_ROWS, SIGN_COLUMNS, LANES,
-                    )  # fmt: skip
-                else:
-                    project(
-                        scratch, GS, TABLE, PRODUCTS, count,
-                        V_WIDTH, F_WIDTH, TOKEN_ROWS, F_PANEL, LANES,
-                    )  # fmt: skip
+                project_features(
+                    scratch, XS, GS, TABLE, PRODUCTS, count,
+                    V_WIDTH, T_WIDTH, T_ROWS, T_PANEL, LANES, MAP,
+                )  # fmt: skip
                 k_row, v_row = (
                     k_start + (first + TOKENS) * k_token,
                     v_start + (first + TOKENS) * v_token,

@@ -107,7 +107,7 @@ def forward_kernel(plan: CpuPlan, version: int) -> Callable[[Any], int]:
     VALUES = KEYS + TOKENS * F_WIDTH
     COLUMNS = VALUES + TOKENS * V_WIDTH
     ONES = COLUMNS + (TOKENS * X_WIDTH if SIGN_PANEL else 0)
-    QUERY, LINES, SPARE = KEYS, VALUES, VALUES + X_WIDTH
+    QUERY, LINES, SPARE = KEYS, KEYS + X_WIDTH, VALUES  # once the keys are summed
 
     def forward(arguments):
         q = pointer_to(arguments[Q], DTYPE)

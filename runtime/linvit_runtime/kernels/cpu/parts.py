@@ -258,6 +258,15 @@ def project(scratch, g, table, out, count, g_width, out_width, ROWS, PANEL, LANE
 
 
 @part
+def project_features(scratch, x, g, table, out, count, g_width, width, ROWS, PANEL, LANES, MAP):
+    """out[i] = g[i] table, rows over those features that tokens of phi(x) can have."""
+    if MAP == SPLIT_RELU:
+        project_by_sign(scratch, x, g, table, out, count, g_width, width, ROWS, PANEL, LANES)
+    else:
+        project(scratch, g, table, out, count, g_width, width, ROWS, PANEL, LANES)
+
+
+@part
 def project_by_sign(scratch, x, g, table, out, count, g_width, width, ROWS, PANEL, LANES):
     """`project` for split-relu: out[i] has of the two features of a channel that of x[i]'s sign.
 
@@ -266,14 +275,14 @@ def project_by_sign(scratch, x, g, table, out, count, g_width, width, ROWS, PANE
     for column in range(0, width, PANEL * LANES):
         for first in range(0, count, ROWS):
             i = min(first, max(0, count - ROWS))
-            signs = load(ROWS, PANEL, LANES, scratch, x + 2 * i * width + column, 2 * width)
+            positive = load(ROWS, PANEL, LANES, scratch, x + 2 * i * width + column, 2 * width)
             sums = zeros(ROWS, PANEL, LANES)
             for e in range(g_width):
                 place = table + 2 * e * width + column
                 near = load(1, PANEL, LANES, scratch, place, 0)
                 far = load(1, PANEL, LANES, scratch, place + width, 0)
                 factors = g + i * g_width + e
-                sums = outer_of_two(sums, scratch, factors, g_width, signs, near, far)
+                sums = outer_of_two(sums, scratch, factors, g_width, positive, near, far)
             store(sums, scratch, out + i * width + column, width)
 
 

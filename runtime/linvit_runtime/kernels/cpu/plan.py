@@ -113,11 +113,14 @@ class CpuPlan:
         return 64 // self.lanes if wide else 0
 
     @property
-    def sign_tile(self) -> tuple[int, int]:
-        """Tokens and vectors of a tile whose products choose one of two features by sign.
+    def product_tile(self) -> tuple[int, int]:
+        """Tokens and vectors of a tile of S dout.
 
-        AVX-512 keeps the choices in its mask registers, of which there are seven.
+        Where products choose one of two features by sign, AVX-512 keeps the choices in its mask
+        registers, of which seven can choose.
         """
+        if not self.signed:
+            return TOKEN_ROWS, self.feature_panel
         if self.lanes >= 16:
             return 6, 1
         return 4, 2 if self.head_width // self.lanes % 2 == 0 else 1

@@ -403,7 +403,8 @@ def transposed(_typing, tile):
 def prefetch(_typing, source, offset, use):
     """Have the cache line of `source[offset]` fetched for the constant `use`; any address will do.
 
-    `READ` is for data that are read once. `WRITE` takes the line from the other cores as well.
+    `READ` is for data that are read once. `WRITE` takes the line from the
+    other cores as well, where the processor has an instruction for it.
     """
     locality = 0 if use.literal_value == READ else 3  # of llvm.prefetch: 0 is none, 3 is most
 

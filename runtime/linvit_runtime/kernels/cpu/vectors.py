@@ -1,7 +1,7 @@
 """Vectors of LLVM: the instructions that tiles are made of.
 
 `builder` is llvmlite's, and values are its values. `start[place]` is memory, of elements of float32
-or of the two half types, which `tiles.py` names.
+or of the two half types, which `tiles.py` names; whole vectors of int32 can be written too.
 """
 
 # Numba and llvmlite are untyped.
