@@ -28,22 +28,19 @@ from linvit_runtime.kernels.cpu.arithmetic import (
     where_positive,
     where_zero,
 )
+from linvit_runtime.kernels.cpu.products import gather, outer, outer_of_two, store_lines
 from linvit_runtime.kernels.cpu.tiles import (
     READ,
     WRITE,
     as_int32,
-    gather,
     lanes_beyond_zero,
     load,
     load_row,
     lowest,
-    outer,
-    outer_of_two,
     part,
     prefetch,
     spread,
     store,
-    store_lines,
     store_row,
     transposed,
     zeros,

@@ -3,8 +3,8 @@
 Numba has no vector type, and LLVM's vectoriser does not keep a block of accumulators in registers
 across a loop over tokens, which is where a small matrix product gets its speed. So a `Tile` is a
 block of float32 vectors that lives in registers (LLVM splits the aggregate), and every function of
-this module is one or a few machine instructions per vector; those of `arithmetic.py` are too, but
-for `exp`. Kernels built from them read as ordinary loops.
+this module is one or a few machine instructions per vector; those of `products.py` and
+`arithmetic.py` are too, but for `exp`. Kernels built from them read as ordinary loops.
 
 A tile has `rows` rows of `panel` vectors of `lanes` float32 each. The three numbers must be
 constants of the compiled function. Offsets and strides count elements. Pointers are to float32; to
@@ -33,13 +33,10 @@ from linvit_runtime.kernels.cpu.vectors import (
     INT32,
     INT64,
     first_lanes,
-    fma,
-    load_scalar,
     load_vector,
     shifted,
     splat,
     store_vector,
-    write_vector,
     zero_like,
 )
 
@@ -96,6 +93,16 @@ def pack(builder: Any, tile: Tile, vectors: Sequence[Any]) -> Any:
 def unpack(builder: Any, tile: Tile, packed: Any) -> list[Any]:
     """The vectors of a tile, row by row."""
     return [builder.extract_value(packed, index) for index in range(tile.rows * tile.panel)]
+
+
+def row_start(builder: Any, base: Any, stride: Any, row: int) -> Any:
+    """Where a row of a tile starts in memory."""
+    return builder.add(base, builder.mul(stride, INT64(row))) if row else base
+
+
+def vector_starts(builder: Any, tile: Tile, start: Any) -> list[Any]:
+    """Where the vectors of a row start that starts there itself."""
+    return [shifted(builder, start, column * tile.lanes) for column in range(tile.panel)]
 
 
 # A literal argument arrives as its type, which knows the number: so sizes become constants.
@@ -185,7 +192,7 @@ def load(_typing, rows, panel, lanes, source, offset, stride):
         vectors = [
             load_vector(builder, tile.vector, start, place, element)
             for row in range(tile.rows)
-            for place in _places(builder, tile, _row(builder, base, step, row))
+            for place in vector_starts(builder, tile, row_start(builder, base, step, row))
         ]
         return pack(builder, tile, vectors)
 
@@ -201,7 +208,7 @@ def store(_typing, tile, target, offset, stride):
         packed, start, base, step = arguments
         vectors = iter(unpack(builder, type_, packed))
         for row in range(type_.rows):
-            for place in _places(builder, type_, _row(builder, base, step, row)):
+            for place in vector_starts(builder, type_, row_start(builder, base, step, row)):
                 store_vector(builder, next(vectors), start, place, element)
         return context.get_dummy_value()
 
@@ -254,102 +261,6 @@ def store_part(_typing, tile, target, offset, count):
         return context.get_dummy_value()
 
     return types.void(tile, target, types.int64, types.int64), generate
-
-
-@tile_intrinsic
-def outer(_typing, tile, factors, offset, stride, row):
-    """tile[r] += factors[offset + r * stride] * row, one fused multiply-add per vector."""
-
-    def generate(_context, builder, signature, arguments):
-        type_, row_type = signature.args[0], signature.args[4]
-        packed, start, base, step, packed_row = arguments
-        sums = iter(unpack(builder, type_, packed))
-        vectors = unpack(builder, row_type, packed_row)
-        out = []
-        for r in range(type_.rows):
-            factor = load_scalar(builder, start, _row(builder, base, step, r))
-            spread = splat(builder, factor, type_.lanes)
-            out += [fma(builder, spread, vector, next(sums)) for vector in vectors]
-        return pack(builder, type_, out)
-
-    signature = tile(tile, factors, types.int64, types.int64, row)
-    return signature, generate
-
-
-@tile_intrinsic
-def outer_of_two(_typing, tile, factors, offset, stride, signs, near, far):
-    """tile[r] += factors[offset + r * stride] * (near where signs[r] > 0, else far)."""
-
-    def generate(_context, builder, signature, arguments):
-        type_ = signature.args[0]
-        packed, start, base, step, packed_signs, packed_near, packed_far = arguments
-        sums = iter(unpack(builder, type_, packed))
-        signs_of = iter(unpack(builder, type_, packed_signs))
-        rows = [unpack(builder, signature.args[5], row) for row in (packed_near, packed_far)]
-        out = []
-        for r in range(type_.rows):
-            factor = load_scalar(builder, start, _row(builder, base, step, r))
-            spread = splat(builder, factor, type_.lanes)
-            for one, other in zip(*rows, strict=True):
-                sign = next(signs_of)
-                above = builder.fcmp_ordered(">", sign, zero_like(sign))
-                chosen = builder.select(above, one, other)
-                out.append(fma(builder, spread, chosen, next(sums)))
-        return pack(builder, type_, out)
-
-    signature = tile(tile, factors, types.int64, types.int64, signs, near, far)
-    return signature, generate
-
-
-@tile_intrinsic
-def store_lines(_typing, tile, target, offset, first, stride, further):
-    """Into int32 lane i where row first + i of a table starts, `further` on where x < 0."""
-
-    def generate(context, builder, signature, arguments):
-        type_ = signature.args[0]
-        packed, start, place, base, step, far = arguments
-        (x,) = unpack(builder, type_, packed)
-        integers = ir.VectorType(INT32, type_.lanes)
-        rows = ir.Constant(integers, list(range(type_.lanes)))
-        base, step, far = (
-            splat(builder, builder.trunc(number, INT32), type_.lanes)
-            for number in (base, step, far)
-        )
-        lines = builder.mul(builder.add(rows, base), step)
-        negative = builder.fcmp_ordered("<", x, zero_like(x))
-        lines = builder.select(negative, builder.add(lines, far), lines)
-        write_vector(builder, lines, start, place, None)
-        return context.get_dummy_value()
-
-    int64 = types.int64
-    return types.void(tile, target, int64, int64, int64, int64), generate
-
-
-@tile_intrinsic
-def gather(_typing, tile, factors, offset, table, place, lines, line):
-    """tile[u] += factors[offset + u] * row, the row of `table` at place + lines[line + u].
-
-    The rows of the result are partial sums.
-    """
-
-    def generate(_context, builder, signature, arguments):
-        type_ = signature.args[0]
-        packed, start, base, rows, first, starts, index = arguments
-        sums = iter(unpack(builder, type_, packed))
-        out = []
-        for u in range(type_.rows):
-            factor = splat(
-                builder, load_scalar(builder, start, shifted(builder, base, u)), type_.lanes
-            )
-            at = builder.gep(starts, [shifted(builder, index, u)], source_etype=INT32)
-            row = builder.add(first, builder.zext(builder.load(at, typ=INT32), INT64))
-            for where in _places(builder, type_, row):
-                vector = load_vector(builder, type_.vector, rows, where, types.float32)
-                out.append(fma(builder, factor, vector, next(sums)))
-        return pack(builder, type_, out)
-
-    int64 = types.int64
-    return tile(tile, factors, int64, table, int64, lines, int64), generate
 
 
 @tile_intrinsic
@@ -439,11 +350,3 @@ def store_row(tile, target, offset, i, size, LANES):
         store(tile, target, offset + i, 0)
     else:
         store_part(tile, target, offset + i, size - i)
-
-
-def _row(builder: Any, base: Any, stride: Any, row: int) -> Any:
-    return builder.add(base, builder.mul(stride, INT64(row))) if row else base
-
-
-def _places(builder: Any, tile: Tile, line: Any) -> list[Any]:
-    return [shifted(builder, line, column * tile.lanes) for column in range(tile.panel)]
